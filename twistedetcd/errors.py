@@ -1,0 +1,215 @@
+"""
+errors: everything a client or an operator can be told, in one table.
+
+A client matches on the gRPC code and on every letter of the message, so both are facts of the wire.
+Source of the texts: upstream's api/v3rpc/rpctypes/error.go and server/etcdserver/api/v3rpc/util.go.
+
+Yours to change: add an error; raise it anywhere.
+Never: build a status text anywhere else.
+Imports nothing of ours; everybody may import it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """gRPC status codes, by their numbers on the wire."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class EtcdError(Exception):
+    """A request was refused.  ``code`` and ``message`` are what the client sees."""
+
+    code: Code = Code.UNKNOWN
+    message: str = ""
+
+    def __init__(self, message: str | None = None) -> None:
+        if message is not None:
+            self.message = message
+        super().__init__(self.message)
+
+
+class EmptyKeyError(EtcdError):
+    """A key was left empty, in a request or anywhere inside a transaction."""
+
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: key is not provided"
+
+
+class KeyNotFoundError(EtcdError):
+    """ignore_value or ignore_lease needs a key that exists; also a transaction's operation without a member."""
+
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: key not found"
+
+
+class ValueProvidedError(EtcdError):
+    """ignore_value together with a value."""
+
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: value is provided"
+
+
+class LeaseProvidedError(EtcdError):
+    """ignore_lease together with a lease."""
+
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: lease is provided"
+
+
+class TooManyOpsError(EtcdError):
+    """More operations than ``--max-txn-ops``, counted along a path of nested transactions."""
+
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: too many operations in txn request"
+
+
+class DuplicateKeyError(EtcdError):
+    """One branch of a transaction writes a key twice, or writes one that it also deletes."""
+
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: duplicate key given in txn request"
+
+
+class InvalidSortOptionError(EtcdError):
+    """A sort order or target whose number means nothing."""
+
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: invalid sort option"
+
+
+class CompactedError(EtcdError):
+    """Asked below the compact revision; ask again at it or later."""
+
+    code = Code.OUT_OF_RANGE
+    message = "etcdserver: mvcc: required revision has been compacted"
+
+
+class FutureRevisionError(EtcdError):
+    """Asked above the current revision."""
+
+    code = Code.OUT_OF_RANGE
+    message = "etcdserver: mvcc: required revision is a future revision"
+
+
+class RequestTooLargeError(EtcdError):
+    """The proposal is above ``--max-request-bytes``."""
+
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: request is too large"
+
+
+class TooManyRequestsError(EtcdError):
+    """
+    The member has as much unfinished work as it accepts.
+
+    The code is UNKNOWN because upstream's is: its table points at the wrong value (see the reference table).
+    """
+
+    code = Code.UNKNOWN
+    message = "etcdserver: too many requests"
+
+
+class LeaseNotFoundError(EtcdError):
+    """The lease does not exist."""
+
+    code = Code.NOT_FOUND
+    message = "etcdserver: requested lease not found"
+
+
+class NoLeaderError(EtcdError):
+    """The caller asked for a member with a leader, and there is none."""
+
+    code = Code.UNAVAILABLE
+    message = "etcdserver: no leader"
+
+
+class LeaderChangedError(EtcdError):
+    """Leadership moved while a read waited."""
+
+    code = Code.UNAVAILABLE
+    message = "etcdserver: leader changed"
+
+
+class TimeoutError(EtcdError):
+    """The request was not committed, or the read not confirmed, in time."""
+
+    code = Code.UNAVAILABLE
+    message = "etcdserver: request timed out"
+
+
+class StoppedError(EtcdError):
+    """The member is stopping."""
+
+    code = Code.UNAVAILABLE
+    message = "etcdserver: server stopped"
+
+
+class InvalidClientAPIVersionError(EtcdError):
+    """Metadata ``client-api-version`` is not valid UTF-8."""
+
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: invalid client api version"
+
+
+class UnknownServiceNameError(EtcdError):
+    """The health service was asked about a service other than the empty one."""
+
+    code = Code.NOT_FOUND
+    message = "unknown service"
+
+
+class UnsupportedError(EtcdError):
+    """A method of etcd's API that this version does not serve yet."""
+
+    code = Code.UNIMPLEMENTED
+
+
+# What an operator is told: one sentence, and the process ends with status 1.
+
+
+class MemberError(Exception):
+    """The member cannot start or go on; the text is one sentence for the operator."""
+
+
+class BackendError(MemberError):
+    """The storage engine refused: locked, unreadable, full, or of another format."""
+
+
+class WALError(MemberError):
+    """The log cannot be used; the text names the file."""
+
+
+class WALCorruptError(WALError):
+    """A record that was once durable does not read back: file and offset are in the text."""
+
+
+class WALClosedError(WALError):
+    """The log was closed, or an earlier save failed."""
+
+
+class ConfigError(MemberError):
+    """Flags that cannot work together; ends the process with status 1."""
+
+
+class UsageError(ConfigError):
+    """A flag that is not known or does not parse; ends the process with status 2, as upstream's parser does."""

@@ -1,0 +1,333 @@
+"""
+interfaces: every contract between the rooms, in one place.
+
+Read this file first.  Each contract says what an implementer must not get wrong: types, units, order, and
+what is durable when.  A contract is real when a second implementation passes the same tests.
+
+Imports nothing of ours at run time; everybody may import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from twistedetcd.raft.types import Entry, HardState
+
+Batch: TypeAlias = Mapping[bytes, Mapping[bytes, bytes | None]]
+"""What one backend transaction writes: bucket, then key, then value; ``None`` deletes the key.
+
+The insertion order of a bucket's keys carries no meaning.
+"""
+
+
+class IReadTransaction(Interface):
+    """
+    A consistent view of a backend.  Belongs to the thread that asked for it.
+
+    A view never changes, never waits for the writer, and the writer never waits for it.  It pins old pages
+    until it is renewed or closed, so hold one, not many.
+    """
+
+    def get(bucket: bytes, key: bytes) -> bytes | None:
+        """The value of ``key``, or ``None``.  A bucket that was never written to reads as empty."""
+
+    def range(bucket: bytes, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """
+        Pairs with ``start`` <= key < ``end`` in ascending byte order; to the bucket's end when ``end`` is
+        ``None``.  The iterator dies with the view.
+        """
+
+    def buckets() -> list[bytes]:
+        """The names of all buckets ever written to, ascending."""
+
+    def renew() -> None:
+        """Move on to the newest committed state; iterators taken before must not be used again."""
+
+    def close() -> None:
+        """Let go of the view.  Closing twice is allowed; any other call afterwards is a programming error."""
+
+
+class IBackend(Interface):
+    """
+    Named buckets of ordered byte keys (1 to 500 bytes), on disk or in memory.  Synchronous.
+
+    One writer at a time: `write` is called on the one writer thread that the server owns, and a write
+    transaction begins and ends inside that call.  Views are read on the reactor thread meanwhile.
+    """
+
+    def read() -> IReadTransaction:
+        """A view of all that was committed when this was called."""
+
+    def write(batch: Batch) -> None:
+        """
+        Apply the whole batch, or nothing.  On return it is durable, if the engine is durable at all.
+
+        Raises:
+            BackendError: The engine refused (disk full, I/O error).  Nothing of the batch was written; the
+                member stops.
+        """
+
+    def size_bytes() -> int:
+        """Bytes the store occupies on the disk, free pages included."""
+
+    def size_in_use_bytes() -> int:
+        """`size_bytes` less the pages that are free for re-use."""
+
+    def close() -> None:
+        """Close files and locks.  Views must be closed before."""
+
+
+class IBackendFactory(Interface):
+    """
+    A plugin (also provide `twisted.plugin.IPlugin`) that makes backends; ``--backend NAME`` finds it.
+    """
+
+    name = Attribute("What the user types after ``--backend``: a lower-case word.")
+    help = Attribute("One line that says what this engine is good for.")
+
+    def open(directory: str) -> IBackend:
+        """
+        Open the backend in an existing directory, creating it when it is not there yet.
+
+        Raises:
+            BackendError: Locked by another process, unreadable, or of another format; the text is one
+                sentence for the operator.
+        """
+
+
+class IFile(Interface):
+    """
+    An open file of `IFiles`.  Offsets and sizes in bytes; a write past the end fills the gap with zeros.
+
+    What was written is durable only after `sync` returned: before that, a crash may keep any subset of
+    the written 512-byte sectors.
+    """
+
+    name = Attribute("The path it was opened with.")
+
+    def read(offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes from ``offset``; fewer only at the end of the file."""
+
+    def write(offset: int, data: bytes) -> None:
+        """
+        Write all of ``data`` at ``offset``.
+
+        Raises:
+            OSError: The disk refused; part of the data may have been written.
+        """
+
+    def truncate(size: int) -> None:
+        """Cut, or extend with zeros, to ``size`` bytes."""
+
+    def size() -> int:
+        """The current length in bytes."""
+
+    def sync() -> None:
+        """
+        Make data and length durable (``fdatasync``).
+
+        Raises:
+            OSError: The disk refused.  What was written since the last `sync` must then be taken as lost: a
+                second call that succeeds proves nothing.
+        """
+
+    def lock() -> None:
+        """
+        Take an exclusive lock, held until `close`.  Two opens in one process exclude each other as well.
+
+        Raises:
+            BlockingIOError: Somebody else holds it.
+        """
+
+    def close() -> None:
+        """Close, without syncing.  Closing twice is allowed."""
+
+
+class IFiles(Interface):
+    """
+    The part of a file system that the log and the snapshots need.
+
+    Creating, renaming and removing a name is durable only after `sync_directory` of the directory that
+    holds it returned.  Directories are made with mode 0700, files with mode 0600.
+    """
+
+    def open(path: str, create: bool = False) -> IFile:
+        """
+        Open for reading and writing.
+
+        Args:
+            path: The file.
+            create: Make an empty file, which must not exist yet.
+
+        Raises:
+            FileNotFoundError: Not there, and ``create`` is false.
+            FileExistsError: There, and ``create`` is true.
+            OSError: The disk refused.
+        """
+
+    def exists(path: str) -> bool:
+        """Whether a file or directory of that name is there."""
+
+    def list(directory: str) -> list[str]:
+        """Names in the directory, ascending; empty when there is no such directory."""
+
+    def make_directory(path: str) -> None:
+        """Make a directory and its parents; no error when it is there."""
+
+    def rename(source: str, target: str) -> None:
+        """Rename atomically, replacing a file that is at ``target``.  Works for directories too."""
+
+    def remove(path: str) -> None:
+        """Remove a file; no error when it is not there."""
+
+    def remove_directory(path: str) -> None:
+        """Remove a directory and all that is in it; no error when it is not there."""
+
+    def sync_directory(path: str) -> None:
+        """Make the directory's names durable."""
+
+
+class IWAL(Interface):
+    """
+    The write-ahead log.  One writer: wait for each Deferred before the next call.
+
+    Append only.  After a failure it stays closed and the member stops: memory and disk may differ.
+    """
+
+    def save(state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
+        """
+        Append the entries, then the hard state; fire once what must be durable is on the disk.
+
+        Entries, and a changed term or vote, are synced before the Deferred fires.  A hard state that moved
+        only its commit index is written without a sync: it is learned again from the leader.
+
+        Args:
+            state: Term, vote and commit index; ``None`` when unchanged.
+            entries: Contiguous by index.  One at or below the last saved index replaces it and everything
+                after it.
+
+        Raises:
+            WALClosedError: The log was closed, or an earlier save failed.
+            OSError: The disk refused.
+        """
+
+    def close() -> None:
+        """Let go of files and locks; nothing is synced that `save` did not sync."""
+
+    size_bytes = Attribute("Bytes on the disk, padding included.")
+
+
+class IApplier(Interface):
+    """
+    A link of the apply chain: a committed request in, a result out.
+
+    Deterministic: the same requests in the same order give the same results and the same state on every
+    member.  No clock, no random number, nothing that may differ between members.
+    """
+
+    def apply(request: Any, context: Any) -> Any:
+        """
+        Carry out one committed request.
+
+        Args:
+            request: A `twistedetcd.apply.request.Request`.
+            context: A `twistedetcd.apply.request.Context`: index and term of the entry.
+
+        Returns:
+            The response to send, encoded, if a client of this member waits.
+
+        Raises:
+            EtcdError: The request is refused; nothing changed, and every member refuses it alike.
+        """
+
+
+class IReadView(Interface):
+    """Keys at a revision.  Revisions are positive integers; a fresh store is at 1."""
+
+    revision = Attribute("The current revision: that of the newest change.")
+    compact_revision = Attribute("Reads below this revision fail; -1 when never compacted.")
+
+    def range(
+        key: bytes, end: bytes | None, revision: int = 0, limit: int = 0
+    ) -> tuple[list[bytes], int]:
+        """
+        The records of the live keys in a range at a revision, in ascending key order.
+
+        Args:
+            key: The first key.
+            end: ``None`` for the one key; ``b""`` for every key from ``key`` on; else the first key
+                that is not in the range.
+            revision: 0 for the current one.
+            limit: The most records to return; 0 for all.  The count is not limited by it.
+
+        Returns:
+            Encoded ``mvccpb.KeyValue`` records, and how many keys the range has at that revision.
+
+        Raises:
+            CompactedError: ``revision`` is below the compact revision.
+            FutureRevisionError: ``revision`` is above the current one.
+        """
+
+    def count(key: bytes, end: bytes | None, revision: int = 0) -> int:
+        """How many keys `range` would find; raises as it does."""
+
+
+class IWriteView(Interface):
+    """
+    One write transaction: all its changes share one main revision, in order of the calls.
+
+    Reads through it see its own changes.  It must be ended, also when it changed nothing; a transaction
+    without changes uses no revision.
+    """
+
+    begin = Attribute("The store's revision when the transaction began.")
+    changes = Attribute("How many changes were made so far.")
+
+    def put(key: bytes, value: bytes, lease: int) -> int:
+        """Write a key; returns the transaction's revision, ``begin + 1``."""
+
+    def delete(key: bytes) -> bool:
+        """Delete one key; false when it is not there."""
+
+    def end() -> int:
+        """Publish the changes; returns the store's revision after them."""
+
+
+class IKV(IReadView):
+    """The multi-version store: read views, one write transaction at a time, compaction, hashes."""
+
+    def write() -> IWriteView:
+        """Begin the one write transaction; end it before the next begins."""
+
+    def compact(revision: int) -> Iterator[None]:
+        """
+        Forget what only reads below ``revision`` could see.
+
+        Such reads fail from the call on; removing the records goes on, a slice at each ``next()`` of the
+        returned iterator, and resumes at the next start when it was not finished.
+
+        Raises:
+            CompactedError: ``revision`` is at or below the compact revision.
+            FutureRevisionError: ``revision`` is above the current one.
+        """
+
+    def hash(revision: int) -> Iterator[Any]:
+        """
+        Hash the stored revisions up to ``revision`` (0: the current one), a slice at each ``next()``.
+
+        The last item is a `twistedetcd.mvcc.hash.KeyValueHash`; those before it are ``None``.
+
+        Raises:
+            CompactedError: ``revision`` is below the compact revision.
+            FutureRevisionError: ``revision`` is above the current one.
+        """
+
+
+RunInThread: TypeAlias = "Callable[[Callable[[], Any]], Deferred[Any]]"
+"""Runs a callable where it may block, and fires with what it returned: a thread, or at once in a test."""
