@@ -37,6 +37,9 @@ class IReadTransaction(Interface):
     def get(bucket: bytes, key: bytes) -> bytes | None:
         """The value of ``key``, or ``None``.  A bucket that was never written to reads as empty."""
 
+    def get_many(bucket: bytes, keys: Sequence[bytes]) -> list[bytes]:
+        """The values of those of ``keys`` that are there, in the order of ``keys``."""
+
     def range(bucket: bytes, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         """
         Pairs with ``start`` <= key < ``end`` in ascending byte order; to the bucket's end when ``end`` is
@@ -99,6 +102,26 @@ class IBackendFactory(Interface):
             BackendError: Locked by another process, unreadable, or of another format; the text is one
                 sentence for the operator.
         """
+
+
+class IOverlay(Interface):
+    """A backend's buckets with the writes that are still on their way into it on top."""
+
+    def get(bucket: bytes, key: bytes) -> bytes | None:
+        """The value of a key, or ``None``."""
+
+    def range(bucket: bytes, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs in [``start``, ``end``) in key order; must be used up before the next write."""
+
+    def put(bucket: bytes, key: bytes, value: bytes) -> None:
+        """
+        Write, or overwrite, one key.
+
+        It reaches the engine in one batch with everything else that the same log entry writes.
+        """
+
+    def delete(bucket: bytes, key: bytes) -> None:
+        """Delete one key; no matter whether it is there."""
 
 
 class IFile(Interface):
@@ -282,12 +305,23 @@ class IWriteView(Interface):
     """
     One write transaction: all its changes share one main revision, in order of the calls.
 
-    Reads through it see its own changes.  It must be ended, also when it changed nothing; a transaction
-    without changes uses no revision.
+    It must be ended, also when it changed nothing; a transaction without changes uses no revision.
     """
 
     begin = Attribute("The store's revision when the transaction began.")
     changes = Attribute("How many changes were made so far.")
+    revision = Attribute("What a read through it sees as current: ``begin``, one more after a change.")
+
+    def range(
+        key: bytes, end: bytes | None, revision: int = 0, limit: int = 0
+    ) -> tuple[list[bytes], int]:
+        """As `IReadView.range`; sees the changes made so far."""
+
+    def count(key: bytes, end: bytes | None, revision: int = 0) -> int:
+        """As `IReadView.count`; sees the changes made so far."""
+
+    def keys(key: bytes, end: bytes | None) -> list[bytes]:
+        """The keys that are in a range now, ascending."""
 
     def put(key: bytes, value: bytes, lease: int) -> int:
         """Write a key; returns the transaction's revision, ``begin + 1``."""

@@ -1,0 +1,76 @@
+# The one set of commands.  `make run` and `make test` install what they need into .venv, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# What to test, and in how many processes: one, because trial's workers hang when there is no test to run.
+# What to pass to `make run` and `make bench`.
+T ?= tests
+JOBS ?=
+ARGS ?=
+
+# Commands that tests call, and the Debian package of each.
+TOOLS := nghttp:nghttp2-client h2load:nghttp2-client etcdctl:etcd-client
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -y
+
+.PHONY: help run test check bench proto tools
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make run [ARGS='--name=m1 ...']   a member on 127.0.0.1:2379, its data in default.etcd"
+	@echo "make test [T=tests.raft]          make check, then the tests"
+	@echo "make check                        lint, format, types, and who imports whom"
+	@echo "make bench [ARGS=...]             how fast it is"
+	@echo "make proto                        twistedetcd/pb/*.proto -> *_pb2.py and *_pb2.pyi"
+
+run: $(VENV)/run.stamp
+	$(BIN)/twistedetcd $(ARGS)
+
+test: check tools
+	$(BIN)/python -m twisted.trial $(if $(JOBS),--jobs=$(JOBS)) $(T)
+
+# Strictness is in setup.cfg: --strict here would undo the exception that it makes for Twisted.
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p twistedetcd
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp tools
+	$(BIN)/python -m twistedetcd.testing.bench $(ARGS)
+
+proto: $(VENV)/dev.stamp
+	$(BIN)/python -m twistedetcd.pb.generate
+
+$(VENV)/run.stamp: setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/run.stamp $@
+
+# Debian's python3 has no ensurepip until python3-venv is there, and venv makes half a directory without it.
+$(BIN)/python:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get -qq update && $(APT) install python3-venv; \
+	else \
+	    echo 'Python 3.11 with venv is needed: install the package python3-venv, then call make again.'; \
+	    exit 1; \
+	fi
+	$(PYTHON) -m venv --clear $(VENV)
+
+# Never fails: a test that needs a missing tool says so itself.
+tools:
+	@missing=$$(for tool in $(TOOLS); do \
+	    command -v $${tool%%:*} >/dev/null || echo $${tool##*:}; \
+	done | sort -u); \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get -qq update && $(APT) install $$missing && missing=; \
+	fi; \
+	if [ -n "$$missing" ]; then \
+	    echo "Some tests need Debian packages that are not here:" $$missing; \
+	fi

@@ -1,0 +1,96 @@
+"""How a handler that takes a parsed message and may raise becomes a gRPC method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from google.protobuf.message import DecodeError
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twistedetcd.errors import Code, EtcdError, InvalidClientAPIVersionError
+from twistedetcd.protocols.grpc import Call, Method, Request
+from twistedetcd.server.member import EtcdServer
+
+_log = Logger()
+
+Handler = Callable[[Call, bytes, Any], None]
+"""Takes the call, the request's bytes and the request; raises `EtcdError` to refuse it."""
+
+
+class Terms(NamedTuple):
+    """What a caller's metadata asks for; made once for each distinct header block."""
+
+    require_leader: bool
+    bad_client_version: bool
+
+
+def terms(request: Request) -> Terms | None:
+    """The terms of a call; ``None`` for the many that ask for nothing."""
+    require_leader = request.metadata(b"hasleader") == b"true"
+    version = request.metadata(b"client-api-version") or b""
+    try:
+        version.decode("utf-8")
+        bad_version = False
+    except UnicodeDecodeError:
+        bad_version = True
+    return Terms(require_leader, bad_version) if require_leader or bad_version else None
+
+
+def refuse(call: Call, error: EtcdError) -> None:
+    """Answer with an error."""
+    call.fail(error.code, error.message)
+
+
+def method(member: EtcdServer, request_class: Any, handle: Handler) -> Method:
+    """A unary method whose requests are of one class."""
+    parse = request_class.FromString
+
+    def unary(call: Call, raw: bytes) -> None:
+        try:
+            message = parse(raw)
+            if call.request.terms is not None:
+                check_terms(member, call.request.terms)
+            handle(call, raw, message)
+        except EtcdError as error:
+            refuse(call, error)
+        except DecodeError as error:
+            call.fail(Code.INTERNAL, f"grpc: error unmarshalling request: {error}")
+
+    return Method(unary=unary)
+
+
+def check_terms(member: EtcdServer, asked: Terms) -> None:
+    """
+    Raises:
+        InvalidClientAPIVersionError: The client's version is not text.
+        NoLeaderError: It wants a member that knows a leader, and there is none.
+    """
+    if asked.bad_client_version:
+        raise InvalidClientAPIVersionError
+    member.require_leader()
+
+
+def unsupported(path: str) -> Method:
+    """A method of etcd that this version does not serve."""
+
+    def unary(call: Call, raw: bytes) -> None:
+        call.fail(Code.UNIMPLEMENTED, f"{path} is not supported by this version of twistedetcd")
+
+    return Method(unary=unary)
+
+
+def answer(call: Call, result: Deferred[bytes]) -> None:
+    """Answer with what a Deferred brings."""
+
+    def failed(failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, EtcdError):
+            refuse(call, error)
+        else:
+            _log.failure("A request failed", failure)
+            call.fail(Code.INTERNAL, "internal error")
+
+    result.addCallback(call.reply).addErrback(failed)

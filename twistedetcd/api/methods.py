@@ -1,0 +1,30 @@
+"""Every gRPC method by its path: those that are served, and a clear refusal for the others."""
+
+from __future__ import annotations
+
+from twistedetcd.api.calls import unsupported
+from twistedetcd.api.kv import KV
+from twistedetcd.api.maintenance import ClusterAPI, Health, Maintenance
+from twistedetcd.pb.services import METHODS
+from twistedetcd.protocols.grpc import Method
+from twistedetcd.server.member import EtcdServer
+
+
+def methods(member: EtcdServer, txn_operations_max: int) -> dict[bytes, Method]:
+    """
+    The table that the gRPC protocol serves.
+
+    Args:
+        member: Who serves it.
+        txn_operations_max: ``--max-txn-ops``.
+    """
+    services = {
+        "etcdserverpb.KV": KV(member, txn_operations_max).methods(),
+        "etcdserverpb.Maintenance": Maintenance(member).methods(),
+        "etcdserverpb.Cluster": ClusterAPI(member).methods(),
+        "grpc.health.v1.Health": Health(member).methods(),
+    }
+    return {
+        path.encode(): services.get(known.service, {}).get(known.name) or unsupported(path)
+        for path, known in METHODS.items()
+    }

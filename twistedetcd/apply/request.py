@@ -1,0 +1,96 @@
+"""
+A replicated request, as the applier sees it and as the log holds it.
+
+The client's bytes are wrapped, never encoded again (design D3): an entry is an ``InternalRaftRequest`` with
+its header and the one field that holds the request as it came.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from twistedetcd.pb.raft_internal_pb2 import InternalRaftRequest
+from twistedetcd.wire import varint
+
+_FIELDS = {field.name: field.number for field in InternalRaftRequest.DESCRIPTOR.fields}
+_NOT_REQUESTS = {"header", "ID"}
+_DELIMITED = 2
+_HEADER_TAG = varint(_FIELDS["header"] << 3 | _DELIMITED)
+
+PUT = "put"
+DELETE_RANGE = "delete_range"
+TXN = "txn"
+COMPACTION = "compaction"
+ALARM = "alarm"
+CLUSTER_VERSION_SET = "cluster_version_set"
+CLUSTER_MEMBER_ATTR_SET = "cluster_member_attr_set"
+
+TAGS = {
+    name: varint(number << 3 | _DELIMITED) for name, number in _FIELDS.items() if name not in _NOT_REQUESTS
+}
+"""What stands before each kind of request inside an entry."""
+
+
+class Request(NamedTuple):
+    """
+    A committed request.
+
+    Attributes:
+        kind: The name of its field in ``InternalRaftRequest``.
+        message: The request itself.
+        username: Who asked; empty for nobody in particular.
+        auth_revision: The auth store's revision when it was asked.
+    """
+
+    kind: str
+    message: Any
+    username: str = ""
+    auth_revision: int = 0
+
+
+class Encoder:
+    """
+    Wraps requests for the log.
+
+    Args:
+        next_id: The id of the first request; each one takes the next.  Ids tell the requests of all members
+            apart, across restarts as well.
+    """
+
+    def __init__(self, next_id: int) -> None:
+        self.next_id = next_id
+        self._high = -1
+        self._high_bytes = b""
+
+    def encode(self, kind: str, raw: bytes) -> bytes:
+        """The entry's data for one request, given as the client's own bytes."""
+        number = self.next_id
+        self.next_id = number + 1
+        if number >> 14 != self._high:
+            self._high = number >> 14
+            self._high_bytes = varint(self._high)
+        # varint(number), the upper part of which hardly ever changes.
+        low = number & 0x3FFF
+        header = _LOW_PARTS[low] + self._high_bytes
+        return b"".join(
+            (_HEADER_TAG, _LENGTHS[len(header) + 1], b"\x08", header, TAGS[kind], varint(len(raw)), raw)
+        )
+
+
+_LOW_PARTS = tuple(bytes((low & 0x7F | 0x80, low >> 7 | 0x80)) for low in range(1 << 14))
+_LENGTHS = tuple(bytes((length,)) for length in range(16))
+
+
+def decode(data: bytes) -> Request:
+    """
+    Read an entry's data.
+
+    Raises:
+        google.protobuf.message.DecodeError: It is no ``InternalRaftRequest``.
+        ValueError: It holds no request that this version knows.
+    """
+    internal = InternalRaftRequest.FromString(data)
+    for field, message in internal.ListFields():
+        if field.name not in _NOT_REQUESTS:
+            return Request(field.name, message, internal.header.username, internal.header.auth_revision)
+    raise ValueError("log entry without a request")

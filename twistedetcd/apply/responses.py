@@ -1,0 +1,95 @@
+"""
+Responses, put together from records that are encoded already (design D3).
+
+A response's bytes are its fields' bytes side by side.  Field numbers: etcdserverpb's rpc.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twistedetcd.wire import varint
+
+_HEADER = b"\x0a"  # field 1 of every response
+_KVS = b"\x12"  # RangeResponse 2
+_PREV_KV = b"\x12"  # PutResponse 2
+_PREV_KVS = b"\x1a"  # DeleteRangeResponse 3
+_RESPONSES = b"\x1a"  # TxnResponse 3
+
+# ResponseOp's members
+RESPONSE_RANGE = b"\x0a"
+RESPONSE_PUT = b"\x12"
+RESPONSE_DELETE_RANGE = b"\x1a"
+RESPONSE_TXN = b"\x22"
+
+_LENGTHS = tuple(varint(length) for length in range(1 << 12))
+
+
+class Header:
+    """
+    The response header of one member.
+
+    Args:
+        cluster_id: The cluster.
+        member_id: The member that answers.
+    """
+
+    def __init__(self, cluster_id: int, member_id: int) -> None:
+        self._ids = b"\x08" + varint(cluster_id) + b"\x10" + varint(member_id)
+        self._term = 0
+        self._term_field = b""
+
+    def field(self, revision: int, term: int) -> bytes:
+        """The header as field 1 of a response: the store's revision, the term of the last applied entry."""
+        if term != self._term:
+            self._term, self._term_field = term, b"\x20" + varint(term)
+        body = b"%b\x18%b%b" % (self._ids, varint(revision), self._term_field)
+        return b"\x0a%b%b" % (_LENGTHS[len(body)], body)
+
+
+def inner_header(revision: int) -> bytes:
+    """The header of an operation inside a transaction: it has only the revision."""
+    return delimited(_HEADER, b"\x18" + varint(revision))
+
+
+EMPTY_HEADER = b"\x0a\x00"  # that of a nested transaction
+
+
+def delimited(tag: bytes, payload: bytes) -> bytes:
+    """A length-delimited field."""
+    length = len(payload)
+    return b"%b%b%b" % (tag, _LENGTHS[length] if length < 4096 else varint(length), payload)
+
+
+def range_response(header: bytes, records: Sequence[bytes], more: bool, count: int) -> bytes:
+    """``RangeResponse``."""
+    parts = [header]
+    for record in records:
+        length = len(record)
+        parts += (_KVS, _LENGTHS[length] if length < 4096 else varint(length), record)
+    if more:
+        parts.append(b"\x18\x01")
+    if count:
+        parts += (b"\x20", varint(count))
+    return b"".join(parts)
+
+
+def put_response(header: bytes, previous: bytes | None) -> bytes:
+    """``PutResponse``."""
+    return header if previous is None else header + delimited(_PREV_KV, previous)
+
+
+def delete_range_response(header: bytes, deleted: int, previous: Sequence[bytes]) -> bytes:
+    """``DeleteRangeResponse``."""
+    parts = [header]
+    if deleted:
+        parts += (b"\x10", varint(deleted))
+    parts += [delimited(_PREV_KVS, record) for record in previous]
+    return b"".join(parts)
+
+
+def txn_response(header: bytes, succeeded: bool, responses: Sequence[bytes]) -> bytes:
+    """``TxnResponse``; each of ``responses`` is an encoded ``ResponseOp``."""
+    parts = [header, b"\x10\x01" if succeeded else b""]
+    parts += [delimited(_RESPONSES, response) for response in responses]
+    return b"".join(parts)

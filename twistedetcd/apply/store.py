@@ -1,0 +1,146 @@
+"""The end of the chain: requests carried out on the stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from zope.interface import implementer
+
+from twistedetcd.apply import request as kinds
+from twistedetcd.apply import responses, txn
+from twistedetcd.apply.ranges import interval_end
+from twistedetcd.apply.request import Request
+from twistedetcd.cluster.members import Cluster
+from twistedetcd.errors import KeyNotFoundError, LeaseNotFoundError
+from twistedetcd.interfaces import IKV, IApplier, IWriteView
+from twistedetcd.pb.kv_pb2 import KeyValue
+from twistedetcd.pb.rpc_pb2 import AlarmResponse, DeleteRangeRequest, PutRequest, TxnRequest
+from twistedetcd.raft.types import Entry
+
+
+@implementer(IApplier)
+class StoreApplier:
+    """
+    Carries out what the links before it let through.
+
+    Args:
+        store: The keys.
+        cluster: The members.
+        header: Makes this member's response headers.
+        compact: Takes the work of a compaction that was accepted, to be done a slice at a time.
+    """
+
+    def __init__(
+        self,
+        store: IKV,
+        cluster: Cluster,
+        header: responses.Header,
+        compact: Callable[[int, Iterator[None]], None],
+    ) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._header = header
+        self._compact_later = compact
+        self._handlers: dict[str, Callable[[Any, Entry], bytes]] = {
+            kinds.PUT: self._put,
+            kinds.DELETE_RANGE: self._delete_range,
+            kinds.TXN: self._txn,
+            kinds.COMPACTION: self._compact,
+            kinds.ALARM: self._alarm,
+            kinds.CLUSTER_VERSION_SET: self._set_cluster_version,
+            kinds.CLUSTER_MEMBER_ATTR_SET: self._set_member_attributes,
+        }
+
+    def apply(self, request: Request, context: Entry) -> bytes:
+        return self._handlers[request.kind](request.message, context)
+
+    def _put(self, request: PutRequest, entry: Entry) -> bytes:
+        _check_lease(request)
+        transaction = self._store.write()
+        try:
+            previous = _Writing(transaction).put(request)
+        finally:
+            revision = transaction.end()
+        return responses.put_response(self._header.field(revision, entry.term), previous)
+
+    def _delete_range(self, request: DeleteRangeRequest, entry: Entry) -> bytes:
+        transaction = self._store.write()
+        deleted, previous = _Writing(transaction).delete_range(request)
+        header = self._header.field(transaction.end(), entry.term)
+        return responses.delete_range_response(header, deleted, previous)
+
+    def _txn(self, request: TxnRequest, entry: Entry) -> bytes:
+        path = txn.choose(self._store, request)
+        txn.check(self._store, path, _check_lease)
+        transaction = self._store.write()
+        results = txn.carry_out(_Writing(transaction), path)
+        header = self._header.field(transaction.end(), entry.term)
+        return responses.txn_response(header, path.succeeded, results)
+
+    def _compact(self, request: Any, entry: Entry) -> bytes:
+        work = self._store.compact(request.revision)
+        self._compact_later(request.revision, work)
+        return self._header.field(self._store.revision, entry.term)
+
+    def _alarm(self, request: Any, entry: Entry) -> bytes:
+        # Nothing raises an alarm yet, so there is none to list; the API refuses the other actions.
+        return self._header.field(self._store.revision, entry.term) + AlarmResponse().SerializeToString()
+
+    def _set_cluster_version(self, request: Any, entry: Entry) -> bytes:
+        self._cluster.set_version(request.ver)
+        return b""
+
+    def _set_member_attributes(self, request: Any, entry: Entry) -> bytes:
+        attributes = request.member_attributes
+        self._cluster.set_attributes(request.member_ID, attributes.name, tuple(attributes.client_urls))
+        return b""
+
+
+def _check_lease(request: PutRequest) -> None:
+    """No lease can be granted by this version, so none is ever found."""
+    if request.lease:
+        raise LeaseNotFoundError
+
+
+class _Writing:
+    """Requests on one write transaction."""
+
+    __slots__ = ("_transaction", "count", "range")
+
+    def __init__(self, transaction: IWriteView) -> None:
+        self._transaction = transaction
+        self.range = transaction.range
+        self.count = transaction.count
+
+    @property
+    def revision(self) -> int:
+        revision: int = self._transaction.revision
+        return revision
+
+    def put(self, request: PutRequest) -> bytes | None:
+        """Write a key; returns the record before it, if that was asked for and there was one."""
+        transaction = self._transaction
+        key, value, lease = request.key, request.value, request.lease
+        previous = None
+        if request.prev_kv or request.ignore_value or request.ignore_lease:
+            records, _ = transaction.range(key, None)
+            previous = records[0] if records else None
+            if request.ignore_value or request.ignore_lease:
+                if previous is None:
+                    raise KeyNotFoundError
+                before = KeyValue.FromString(previous)
+                value = before.value if request.ignore_value else value
+                lease = before.lease if request.ignore_lease else lease
+        transaction.put(key, value, lease)
+        return previous if request.prev_kv else None
+
+    def delete_range(self, request: DeleteRangeRequest) -> tuple[int, list[bytes]]:
+        """Delete a range; returns how many keys there were, and their records if asked for."""
+        transaction = self._transaction
+        end = interval_end(request.range_end)
+        previous = transaction.range(request.key, end)[0] if request.prev_kv else []
+        keys = transaction.keys(request.key, end)
+        for key in keys:
+            transaction.delete(key)
+        return len(keys), previous

@@ -1,0 +1,177 @@
+"""
+LMDB, the default engine (design D12).
+
+The whole address space is reserved at open, since resizing the map under a reader kills it.  One writer
+thread; few readers, renewed, never held across batches.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import lmdb
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from twistedetcd.errors import BackendError
+from twistedetcd.interfaces import Batch, IBackend, IBackendFactory, IReadTransaction
+
+MAP_BYTES = 1 << 40  # address space, not memory: 1 TiB
+_BUCKETS_MAX = 64
+_READERS_MAX = 126
+_FILE = "db.lmdb"
+_LOCK_FILE = "db.lock"
+
+
+@implementer(IReadTransaction)
+class LMDBView:
+    """A read transaction."""
+
+    def __init__(self, backend: LMDBBackend) -> None:
+        self._backend = backend
+        self._transaction = backend.environment.begin(buffers=False)
+        self._closed = False
+
+    def get(self, bucket: bytes, key: bytes) -> bytes | None:
+        database = self._backend.databases.get(bucket)
+        if database is None:
+            return None
+        found: bytes | None = self._transaction.get(key, db=database)
+        return found
+
+    def get_many(self, bucket: bytes, keys: Sequence[bytes]) -> list[bytes]:
+        database = self._backend.databases.get(bucket)
+        if database is None:
+            return []
+        with self._transaction.cursor(database) as cursor:
+            return [value for _, value in cursor.getmulti(keys)]
+
+    def range(self, bucket: bytes, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        database = self._backend.databases.get(bucket)
+        if database is None:
+            return
+        with self._transaction.cursor(database) as cursor:
+            if not (cursor.set_range(start) if start else cursor.first()):
+                return
+            for key, value in cursor:
+                if end is not None and key >= end:
+                    return
+                yield key, value
+
+    def buckets(self) -> list[bytes]:
+        return sorted(self._backend.databases)
+
+    def renew(self) -> None:
+        self._transaction.abort()  # the binding keeps the reader's slot for the next one
+        self._transaction = self._backend.environment.begin(buffers=False)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._transaction.abort()
+
+
+@implementer(IBackend)
+class LMDBBackend:
+    """
+    One LMDB file in a directory of ours.
+
+    Raises:
+        BackendError: Locked by another process, not LMDB's format, or not readable.
+    """
+
+    def __init__(self, directory: str) -> None:
+        path = os.path.join(directory, _FILE)
+        self._lock = os.open(os.path.join(directory, _LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise BackendError(f"{path} is in use by another member") from error
+        try:
+            self.environment = lmdb.open(
+                path,
+                map_size=MAP_BYTES,
+                subdir=False,
+                max_dbs=_BUCKETS_MAX,
+                max_readers=_READERS_MAX,
+                mode=0o600,
+                readahead=False,
+                meminit=False,
+            )
+            self.databases = {}
+            with self.environment.begin() as transaction, transaction.cursor() as cursor:
+                names = [name for name, _ in cursor]
+            for name in names:
+                self.databases[name] = self.environment.open_db(name, create=False)
+        except lmdb.Error as error:
+            os.close(self._lock)
+            raise BackendError(f"cannot open {path}: {error}") from error
+
+    def read(self) -> LMDBView:
+        return LMDBView(self)
+
+    def write(self, batch: Batch) -> None:
+        try:
+            with self.environment.begin(write=True) as transaction:
+                opened = {
+                    bucket: self.environment.open_db(bucket, txn=transaction)
+                    for bucket in batch
+                    if bucket not in self.databases
+                }
+                for bucket, values in batch.items():
+                    database = opened.get(bucket) or self.databases[bucket]
+                    self._write_bucket(transaction, database, values)
+        except lmdb.Error as error:
+            raise BackendError(f"cannot write to {self.environment.path()}: {error}") from error
+        self.databases.update(opened)
+
+    @staticmethod
+    def _write_bucket(
+        transaction: lmdb.Transaction, database: lmdb._Database, values: Mapping[bytes, bytes | None]
+    ) -> None:
+        written = [(key, value) for key, value in values.items() if value is not None]
+        with transaction.cursor(database) as cursor:
+            if written:
+                # Records come in ascending order above all that is there: appending fills whole pages.
+                written.sort()
+                appending = not cursor.last() or bytes(cursor.key()) < written[0][0]
+                cursor.putmulti(written, append=appending)
+            if len(written) < len(values):
+                for key, value in values.items():
+                    if value is None and cursor.set_key(key):
+                        cursor.delete()
+
+    def size_bytes(self) -> int:
+        page: int = self.environment.stat()["psize"]
+        last: int = self.environment.info()["last_pgno"]
+        return (last + 1) * page
+
+    def size_in_use_bytes(self) -> int:
+        # The pages of each tree, and the two meta pages; the rest of the file is free.
+        pages = 2
+        with self.environment.begin() as transaction:
+            for stat in [
+                self.environment.stat(),
+                *(transaction.stat(database) for database in list(self.databases.values())),
+            ]:
+                pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        size: int = pages * self.environment.stat()["psize"]
+        return size
+
+    def close(self) -> None:
+        self.environment.close()
+        os.close(self._lock)
+
+
+@implementer(IPlugin, IBackendFactory)
+class LMDBFactory:
+    """``--backend lmdb``."""
+
+    name = "lmdb"
+    help = "LMDB: a memory-mapped B+ tree on disk; the default."
+
+    def open(self, directory: str) -> LMDBBackend:
+        return LMDBBackend(directory)

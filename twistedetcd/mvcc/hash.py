@@ -1,0 +1,55 @@
+"""
+The hash by which members compare their stores (upstream's server/storage/mvcc/hash.go).
+
+CRC-32C over the bucket's name and then each record's key and value, in revision order.  Two results may be
+compared when their revision and their compact revision are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from google_crc32c import extend
+
+from twistedetcd.mvcc import revision as revisions
+from twistedetcd.mvcc.index import Index
+from twistedetcd.mvcc.pending import PinnedView
+from twistedetcd.pb.kv_pb2 import KeyValue
+from twistedetcd.schema import KEY
+
+_SLICE = 2000  # records hashed between two yields
+
+
+class KeyValueHash(NamedTuple):
+    """A hash, and what it is a hash of."""
+
+    hash: int
+    compact_revision: int
+    revision: int
+
+
+def hash_records(
+    view: PinnedView, index: Index, revision: int, compact_revision: int
+) -> Iterator[KeyValueHash | None]:
+    """
+    Hash the records up to ``revision``, a slice at each ``next()``; the last item is the result.
+
+    A record at or below the compact revision counts only if a compaction at ``revision`` would keep it and
+    it is no tombstone, so that the hash is the same before, during and after the compaction's work.  When
+    such a compaction would keep nothing at all, upstream does not filter, and so neither do we.
+    """
+    crc = extend(0, KEY)
+    filtering = index.any_at(revision)
+    end = revisions.record_key(revision + 1, 0)
+    for count, (record_key, record) in enumerate(view.range(b"", end), 1):
+        main = revisions.main_of(record_key)
+        skipped = main <= compact_revision and (
+            (filtering and index.get_at(KeyValue.FromString(record).key, revision) != record_key)
+            or (main == compact_revision and len(record_key) > revisions.RECORD_KEY_BYTES)
+        )
+        if not skipped:
+            crc = extend(extend(crc, record_key), record)
+        if count % _SLICE == 0:
+            yield None
+    yield KeyValueHash(crc, compact_revision, revision)

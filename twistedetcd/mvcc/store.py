@@ -1,0 +1,174 @@
+"""
+The multi-version store: the current revision, reads at any revision not compacted, one writer at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zope.interface import implementer
+
+from twistedetcd.errors import CompactedError, FutureRevisionError
+from twistedetcd.interfaces import IKV
+from twistedetcd.mvcc import revision as revisions
+from twistedetcd.mvcc.hash import KeyValueHash, hash_records
+from twistedetcd.mvcc.index import Index
+from twistedetcd.mvcc.pending import Pending, PinnedView
+from twistedetcd.mvcc.txn import WriteTransaction
+from twistedetcd.pb.kv_pb2 import KeyValue
+from twistedetcd.schema import FINISHED_COMPACT, KEY, META, SCHEDULED_COMPACT
+
+COMPACTION_BATCH = 1000  # revisions removed in one slice (upstream's default)
+_RESTORE_SLICE = 10_000  # records read in one slice (upstream's default)
+
+
+@implementer(IKV)
+class Store:
+    """
+    Keys over time, on top of `Pending`.
+
+    A new store is empty at revision 1.  Run `restore` to the end before anything else when the backend may
+    have content.
+
+    Args:
+        pending: The overlay it reads and writes through.
+        compaction_batch: Revisions removed in one slice of a compaction.
+    """
+
+    def __init__(self, pending: Pending, compaction_batch: int = COMPACTION_BATCH) -> None:
+        self._pending = pending
+        self._compaction_batch = compaction_batch
+        self._index = Index()
+        self._hashing = 0
+        self._writing = False
+        self.revision = 1
+        self.compact_revision = -1
+
+    # Start.
+
+    def restore(self) -> Iterator[None]:
+        """
+        Build the index from the backend's records, a slice at each ``next()``.
+
+        Raises:
+            ValueError: A record's key is no revision; the backend is damaged.
+        """
+        marks = [self._pending.get(META, name) for name in (FINISHED_COMPACT, SCHEDULED_COMPACT)]
+        last = 1
+        restore = self._index.restore
+        for count, (record_key, record) in enumerate(self._pending.range(KEY, b"", None), 1):
+            last, _, _ = revisions.parse(record_key)
+            item = KeyValue.FromString(record)
+            restore(item.key, record_key, item.create_revision, item.version)
+            if count % _RESTORE_SLICE == 0:
+                yield
+        # A crash may come after a trailing tombstone was removed: the revision must not go back.
+        self.compact_revision = max(revisions.main_of(mark) if mark else -1 for mark in marks)
+        self.revision = max(last, self.compact_revision)
+
+    @property
+    def unfinished_compaction(self) -> int | None:
+        """The revision of a compaction that was accepted but had not finished, if there is one."""
+        scheduled = self._pending.get(META, SCHEDULED_COMPACT)
+        if scheduled is None or scheduled == self._pending.get(META, FINISHED_COMPACT):
+            return None
+        return revisions.main_of(scheduled)
+
+    # Reading.
+
+    def range(
+        self, key: bytes, end: bytes | None, revision: int = 0, limit: int = 0
+    ) -> tuple[list[bytes], int]:
+        if revision > 0 and revision != self.revision:
+            self.check_revision(revision)
+            return self.range_before(key, end, revision, limit)
+        if end is None:
+            record_key = self._index.get(key)
+            return ([], 0) if record_key is None else ([self._pending.record(record_key)], 1)
+        found = self._index.range(key, end, limit)
+        count = len(found) if not limit or len(found) < limit else self._index.count(key, end)
+        return self._pending.records(found), count
+
+    def range_before(
+        self, key: bytes, end: bytes | None, revision: int, limit: int
+    ) -> tuple[list[bytes], int]:
+        """As `range`, at a readable revision whose successors may be in the index already."""
+        if end is None:
+            record_key = self._index.get_at(key, revision)
+            return ([], 0) if record_key is None else ([self._pending.record(record_key)], 1)
+        found, count = self._index.range_at(key, end, revision, limit)
+        return self._pending.records(found), count
+
+    def count(self, key: bytes, end: bytes | None, revision: int = 0) -> int:
+        if revision > 0 and revision != self.revision:
+            self.check_revision(revision)
+            if end is None:
+                return int(self._index.get_at(key, revision) is not None)
+            return self._index.range_at(key, end, revision)[1]
+        return self._index.count(key, end) if end is not None else int(self._index.get(key) is not None)
+
+    def check_revision(self, revision: int) -> None:
+        """
+        Refuse a revision that cannot be read.  Zero and below mean the current one.
+
+        Raises:
+            CompactedError: It is below the compact revision.
+            FutureRevisionError: It is above the current one.
+        """
+        if revision > self.revision:
+            raise FutureRevisionError
+        if 0 < revision < self.compact_revision:
+            raise CompactedError
+
+    # Writing.
+
+    def write(self) -> WriteTransaction:
+        assert not self._writing, "a write transaction is open"
+        self._writing = True
+        return WriteTransaction(self, self._index, self._pending)
+
+    def ended(self, revision: int) -> None:
+        """The write transaction is over; for `WriteTransaction` only."""
+        self._writing = False
+        self.revision = revision
+
+    # Forgetting.
+
+    def compact(self, revision: int) -> Iterator[None]:
+        if revision <= self.compact_revision:
+            raise CompactedError
+        if revision > self.revision:
+            raise FutureRevisionError
+        self.compact_revision = revision
+        self._pending.put(META, SCHEDULED_COMPACT, revisions.record_key(revision, 0))
+        return self.resume_compaction(revision)
+
+    def resume_compaction(self, revision: int) -> Iterator[None]:
+        """Remove what a compaction accepted earlier still has to remove, a slice at each ``next()``."""
+        dropping = self._index.compact(revision, self._compaction_batch)
+        while True:
+            while self._hashing:
+                yield
+            dropped = next(dropping, None)
+            if dropped is None:
+                break
+            for record_key in dropped:
+                self._pending.delete(KEY, record_key)
+            yield
+        self._pending.put(META, FINISHED_COMPACT, revisions.record_key(revision, 0))
+
+    # Comparing.
+
+    def hash(self, revision: int) -> Iterator[KeyValueHash | None]:
+        self.check_revision(revision)
+        # Revision, compact revision and view belong together: take them in this very call.
+        pinned = self._pending.pin(KEY)
+        self._hashing += 1
+        return self._hash(revision if revision > 0 else self.revision, self.compact_revision, pinned)
+
+    def _hash(self, revision: int, compacted: int, pinned: PinnedView) -> Iterator[KeyValueHash | None]:
+        try:
+            yield from hash_records(pinned, self._index, revision, compacted)
+        finally:
+            self._hashing -= 1
+            pinned.close()

@@ -1,0 +1,13 @@
+# Made from auth.proto by `make proto`: change that file, not this one.
+from twistedetcd.pb.pool import define
+
+define(
+    globals(),
+    b'\n\x19twistedetcd/pb/auth.proto\x12\x06authpb"%\n\x0eUserAddOptions\x12\x13\n\x0bno_password\x18'
+    b'\x01 \x01(\x08"^\n\x04User\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\x10\n\x08password\x18\x02 \x01'
+    b"(\x0c\x12\r\n\x05roles\x18\x03 \x03(\t\x12'\n\x07options\x18\x04 \x01(\x0b2\x16.authpb.UserAddOpt"
+    b'ions"\x83\x01\n\nPermission\x12)\n\x08permType\x18\x01 \x01(\x0e2\x17.authpb.Permission.Type\x12'
+    b'\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x11\n\trange_end\x18\x03 \x01(\x0c"*\n\x04Type\x12\x08\n\x04R'
+    b'EAD\x10\x00\x12\t\n\x05WRITE\x10\x01\x12\r\n\tREADWRITE\x10\x02"?\n\x04Role\x12\x0c\n\x04name\x18'
+    b'\x01 \x01(\x0c\x12)\n\rkeyPermission\x18\x02 \x03(\x0b2\x12.authpb.Permissionb\x06proto3'
+)

@@ -1,0 +1,242 @@
+"""
+The Protocols and Factories around the state machines: they move bytes, and know nothing of their meaning.
+
+One port serves gRPC over HTTP/2 with prior knowledge and HTTP/1.1: the first bytes decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IProtocol,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twistedetcd.protocols import grpc
+from twistedetcd.protocols.framing import PREFACE
+from twistedetcd.protocols.turn import Turn
+
+QUEUED_BYTES_MAX = 1 << 20  # output that the client does not read: above it we do not read either
+CALLS_MAX = 1000  # unary calls in progress on one connection: the same
+SNIFF_SECONDS = 10.0  # how long a client may take to say which protocol it speaks
+DEADLINE_CHECK_SECONDS = 0.1
+
+
+@implementer(IPushProducer)
+class GRPCProtocol(Protocol):
+    """
+    One client over HTTP/2.
+
+    It is its transport's producer: output the transport will not take waits here, and while too much of it
+    waits, or too many calls are in progress, nothing is read.
+    """
+
+    _log = Logger()
+    transport: Any  # a TCP or TLS transport: also an IConsumer and an IPushProducer
+
+    def __init__(self, factory: ClientPortFactory) -> None:
+        self._turn = factory.turn
+        self._seconds = factory.clock.seconds
+        self._factory = factory
+        self.grpc = grpc.Connection(
+            factory.methods,
+            self._has_output,
+            factory.message_bytes_max,
+            factory.max_concurrent_streams,
+            factory.terms,
+        )
+        self._blocked = False
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._reading = True
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self, True)
+        self._factory.connections[self] = None
+        self._turn.write(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            calls = self.grpc.receive(data, self._seconds())
+        except Exception:
+            # A handler's own bug: the connection's state can no longer be trusted.
+            self._log.failure("A request made a handler fail; its connection is closed")
+            self.transport.abortConnection()
+            return
+        if len(self.grpc.http2.streams) - self.grpc.streaming > CALLS_MAX:
+            self._pause_reading()
+        self._turn.received(calls)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._factory.connections.pop(self, None)
+        self._waiting.clear()
+        self.grpc.lost()
+
+    def _has_output(self) -> None:
+        self._turn.write(self)
+
+    def flush(self) -> None:
+        """Write what the turn made."""
+        out = self.grpc.taken()
+        if self._blocked:
+            self._waiting += out
+            self._waiting_bytes += sum(map(len, out))
+            if self._waiting_bytes > QUEUED_BYTES_MAX:
+                self._pause_reading()
+        elif out:
+            self.transport.write(b"".join(out))
+            if not self._reading:
+                self._resume_reading()
+        if self.grpc.http2.closed or (self.grpc.http2.draining and not self.grpc.http2.streams):
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def pauseProducing(self) -> None:
+        self._blocked = True
+
+    def resumeProducing(self) -> None:
+        self._blocked = False
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if waiting:
+            self.transport.write(b"".join(waiting))
+        if not self._reading:
+            self._resume_reading()
+
+    def stopProducing(self) -> None:
+        """The transport is closing; `connectionLost` follows."""
+
+    def _pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self.transport.pauseProducing()
+
+    def _resume_reading(self) -> None:
+        busy = len(self.grpc.http2.streams) - self.grpc.streaming > CALLS_MAX
+        if not busy and self._waiting_bytes <= QUEUED_BYTES_MAX:
+            self._reading = True
+            self.transport.resumeProducing()
+
+    def drain(self) -> None:
+        """Take no new calls, and hang up when those in progress are answered."""
+        self.grpc.http2.drain()
+        self.grpc.touch()
+
+
+class ClientPortProtocol(Protocol):
+    """A fresh connection, until its first bytes tell whether it is HTTP/2 or HTTP/1.1."""
+
+    transport: Any
+
+    def __init__(self, factory: ClientPortFactory) -> None:
+        self._factory = factory
+        self._address: IAddress | None = None
+        self._first = b""
+        self._inner: IProtocol | None = None
+        self._patience: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        self._patience = self._factory.clock.callLater(SNIFF_SECONDS, self.transport.abortConnection)
+        self._factory.undecided[self] = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self._first += data
+        if self._first.startswith(PREFACE):
+            self._become(GRPCProtocol(self._factory))
+        elif not PREFACE.startswith(self._first):
+            inner = self._factory.http.buildProtocol(self.transport.getPeer())
+            assert inner is not None, "the HTTP factory builds a protocol for every address"
+            self._become(inner)
+
+    def _become(self, inner: IProtocol) -> None:
+        self._forget()
+        self._inner = inner
+        self.dataReceived = inner.dataReceived  # type: ignore[method-assign]
+        inner.makeConnection(self.transport)
+        inner.dataReceived(self._first)
+        self._first = b""
+
+    def _forget(self) -> None:
+        self._factory.undecided.pop(self, None)
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._forget()
+        if self._inner is not None:
+            self._inner.connectionLost(reason)
+
+
+class ClientPortFactory(Factory):
+    """
+    What all connections of one listening port share.
+
+    Args:
+        clock: For deadlines.
+        turn: Collects the work of a reactor turn.
+        methods: The gRPC methods, by path.
+        http: Builds the protocols of HTTP/1.1 connections, a `twisted.web.server.Site` for instance.
+        message_bytes_max: Largest gRPC request message.
+        max_concurrent_streams: Per connection; announced when given.
+        terms: As for `twistedetcd.protocols.grpc.Connection`.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        turn: Turn,
+        methods: Mapping[bytes, grpc.Method],
+        http: Factory,
+        message_bytes_max: int = grpc.MESSAGE_BYTES_MAX,
+        max_concurrent_streams: int | None = None,
+        terms: Callable[[grpc.Request], Any] | None = None,
+    ) -> None:
+        self.clock = clock
+        self.turn = turn
+        self.methods = methods
+        self.http = http
+        self.message_bytes_max = message_bytes_max
+        self.max_concurrent_streams = max_concurrent_streams
+        self.terms = terms
+        self.connections: dict[GRPCProtocol, None] = {}
+        self.undecided: dict[ClientPortProtocol, None] = {}
+        self._check: IDelayedCall | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        return ClientPortProtocol(self)
+
+    def doStart(self) -> None:
+        super().doStart()
+        if self._check is None:
+            self._check = self.clock.callLater(DEADLINE_CHECK_SECONDS, self._expire)
+        self.http.doStart()
+
+    def doStop(self) -> None:
+        super().doStop()
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
+        self.http.doStop()
+
+    def _expire(self) -> None:
+        self._check = self.clock.callLater(DEADLINE_CHECK_SECONDS, self._expire)
+        now = self.clock.seconds()
+        for connection in list(self.connections):
+            connection.grpc.expire(now)
+
+    def drain(self) -> None:
+        """Let each gRPC connection finish its calls; hang up on those that have said nothing yet."""
+        for connection in list(self.connections):
+            connection.drain()
+        for fresh in list(self.undecided):
+            fresh.transport.loseConnection()

@@ -1,0 +1,449 @@
+"""
+gRPC's rules over HTTP/2 as a state machine: bytes in, calls of handlers out.
+
+A unary call is a handler's ``(call, message)``; a streaming one is a `Receiver` that the handler makes.
+The handler answers when it likes, through the `Call`.  Facts: grpc's PROTOCOL-HTTP2.md; where that is silent,
+grpc-go's texts and codes, since that is what etcd's clients were written against.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from twistedetcd.errors import Code
+from twistedetcd.protocols.framing import EventKind, Stream, WholeResponse
+from twistedetcd.protocols.hpack import Header, encode
+from twistedetcd.protocols.http2 import ServerConnection
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+PARTIAL_BYTES_MAX = 64 * 1024 * 1024  # bodies not complete yet, over all calls of a connection
+
+_WHOLE, _OPENED, _DATA, _ENDED, _RESET, _WRITABLE, _TERMINATED = EventKind
+_TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_HEAD: list[Header] = [(b":status", b"200"), (b"content-type", b"application/grpc")]
+_OK = WholeResponse(encode(_HEAD), encode([(b"grpc-status", b"0")]))
+_PREFIXES = [b"\0" + length.to_bytes(4, "big") for length in range(2048)]
+
+
+class Receiver(Protocol):
+    """The application's end of a streaming call."""
+
+    def message_received(self, message: bytes) -> None:
+        """The client sent a message."""
+
+    def half_closed(self) -> None:
+        """The client will send no more."""
+
+    def cancelled(self) -> None:
+        """The call is over without an answer of ours: reset, deadline, or connection lost."""
+
+    def writable(self) -> None:
+        """What was queued for the client has gone out."""
+
+
+class Method(NamedTuple):
+    """
+    How one path is served.  Exactly one of the two is given.
+
+    Attributes:
+        unary: Called with the call and the one request message.
+        stream: Called with the call; returns its `Receiver`.
+    """
+
+    unary: Callable[[Call, bytes], None] | None = None
+    stream: Callable[[Call], Receiver] | None = None
+
+
+class Request(NamedTuple):
+    """What a header list asks for; shared by all calls with the same header block."""
+
+    unary: Callable[[Call, bytes], None] | None
+    stream: Callable[[Call], Receiver] | None
+    timeout_seconds: float | None
+    encoding: bytes
+    headers: tuple[Header, ...]
+    refusal: tuple[Code, str, bytes] | None  # code, message, HTTP status
+    terms: Any = None  # what the application made of the metadata
+
+    def metadata(self, name: bytes) -> bytes | None:
+        """The first value of a header, or ``None``."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+
+class Call(Stream):
+    """One call in progress."""
+
+    __slots__ = ("connection", "deadline", "done", "on_cancelled", "partial", "receiver", "started")
+
+    request: Request
+    connection: Connection
+
+    def __init__(self, stream_id: int, request: Request, send_window: int, remote_closed: bool) -> None:
+        Stream.__init__(self, stream_id, request, send_window, remote_closed)
+        self.done = False
+        self.started = False
+        self.receiver: Receiver | None = None
+        self.partial: bytearray | None = None
+        self.deadline: float | None = None
+        self.on_cancelled: Callable[[], None] | None = None
+
+    def reply(self, message: bytes) -> None:
+        """Answer a unary call.  Ignored when the call is over: the client has gone."""
+        if self.done:
+            return
+        self.done = True
+        connection = self.connection
+        if not connection.has_output:
+            connection.has_output = True
+            connection.wake()
+        length = len(message)
+        prefix = _PREFIXES[length] if length < 2048 else b"\0" + length.to_bytes(4, "big")
+        connection.http2.respond(self, _OK, prefix, message)
+
+    def fail(self, code: Code, message: str, http_status: bytes = b"200") -> None:
+        """End the call with a status that is not OK."""
+        if self.done:
+            return
+        self._end([(b"grpc-status", b"%d" % code), (b"grpc-message", percent_encoded(message))], http_status)
+
+    def send(self, message: bytes) -> int:
+        """
+        Send one message of a response stream.
+
+        Returns:
+            Bytes that wait for the client to open its window; `Receiver.writable` tells when they went.
+        """
+        if self.done:
+            return 0
+        self.connection.touch()
+        http2 = self.connection.http2
+        if not self.started:
+            self.started = True
+            http2.send_headers(self, _OK.head)
+        return http2.send_data(self, b"\0" + len(message).to_bytes(4, "big") + message)
+
+    def finish(self) -> None:
+        """End a response stream with status OK."""
+        if not self.done:
+            self._end([(b"grpc-status", b"0")], b"200")
+
+    def _end(self, trailers: list[Header], http_status: bytes) -> None:
+        self.done = True
+        self.connection.touch()
+        http2 = self.connection.http2
+        if self.started:
+            http2.send_trailers(self, encode(trailers))
+        else:
+            head = [(b":status", http_status), (b"content-type", b"application/grpc"), *trailers]
+            http2.send_headers(self, encode(head), end=True)
+        self.connection.forget(self)
+
+    def cancel(self) -> None:
+        """The call ended without an answer of ours: tell the application, once."""
+        if self.done:
+            return
+        self.done = True
+        self.connection.forget(self)
+        if self.receiver is not None:
+            self.receiver.cancelled()
+        elif self.on_cancelled is not None:
+            self.on_cancelled()
+
+
+class Connection:
+    """
+    One client's connection.
+
+    Args:
+        methods: What is served, by path.
+        wake: Called when the first output since `taken` is there.
+        message_bytes_max: Largest request message, before and after decompression.
+        max_concurrent_streams: As for `ServerConnection`.
+        terms: Makes of a request's metadata what the handlers want of it, as ``request.terms``.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[bytes, Method],
+        wake: Callable[[], None],
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+        max_concurrent_streams: int | None = None,
+        terms: Callable[[Request], Any] | None = None,
+    ) -> None:
+        self._methods = methods
+        self._terms = terms
+        self.wake = wake
+        self._message_bytes_max = message_bytes_max
+        self.http2 = ServerConnection(self._interpret, Call, max_concurrent_streams)
+        self.has_output = True
+        self.streaming = 0
+        """Streaming calls in progress; they end when the client likes, so they do not count as load."""
+        self._deadlines = False
+        self._partial_bytes = 0
+
+    def touch(self) -> None:
+        """There is output."""
+        if not self.has_output:
+            self.has_output = True
+            self.wake()
+
+    def taken(self) -> list[bytes]:
+        """Hand over the output; the connection is quiet until there is more."""
+        out = self.http2.out
+        self.http2.out = []
+        self.has_output = False
+        self.http2.written()
+        return out
+
+    def receive(self, data: bytes, now: float) -> int:
+        """
+        Take in the next bytes.
+
+        Args:
+            data: What arrived, cut anywhere.
+            now: Seconds on the clock that `expire` will be told.
+
+        Returns:
+            How many unary calls were handed to their handlers.
+        """
+        served = 0
+        limit = self._message_bytes_max
+        for kind, call, argument in self.http2.receive(data):
+            if kind == _WHOLE:
+                call.connection = self
+                request = call.request
+                unary = request.unary
+                if request.timeout_seconds is not None:
+                    call.deadline = now + request.timeout_seconds
+                    self._deadlines = True
+                if (
+                    unary is not None
+                    and argument[:1] == b"\0"
+                    and int.from_bytes(argument[1:5], "big") == len(argument) - 5 <= limit
+                ):
+                    served += 1
+                    unary(call, argument[5:])
+                else:
+                    self._open(call)
+                    self._data(call, argument)
+                    self._ended(call)
+            elif kind == _OPENED:
+                call.connection = self
+                if call.request.timeout_seconds is not None:
+                    call.deadline = now + call.request.timeout_seconds
+                    self._deadlines = True
+                self._open(call)
+            elif kind == _DATA:
+                self._data(call, argument)
+            elif kind == _ENDED:
+                served += self._ended(call)
+            elif kind == _RESET:
+                call.cancel()
+            elif kind == _WRITABLE and call.receiver is not None:
+                call.receiver.writable()
+            elif kind == _TERMINATED:
+                break
+        if self.http2.out:
+            self.touch()
+        return served
+
+    def expire(self, now: float) -> None:
+        """End the calls whose deadline has passed; the client gave up on them at the same time."""
+        if self._deadlines:
+            for call in list(self.http2.streams.values()):
+                if call.deadline is not None and call.deadline <= now and not call.done:
+                    call.done = True
+                    if call.receiver is not None:
+                        call.receiver.cancelled()
+                    elif call.on_cancelled is not None:
+                        call.on_cancelled()
+                    call.done = False
+                    call.fail(Code.DEADLINE_EXCEEDED, "context deadline exceeded")
+            self._deadlines = any(call.deadline is not None for call in self.http2.streams.values())
+
+    def lost(self) -> None:
+        """The transport is gone: all calls are cancelled."""
+        calls = list(self.http2.streams.values())
+        self.http2.streams.clear()
+        for call in calls:
+            call.cancel()
+
+    def forget(self, call: Call) -> None:
+        """Let go of what a call that ended kept."""
+        if call.partial is not None:
+            self._partial_bytes -= len(call.partial)
+            call.partial = None
+        if call.receiver is not None:
+            self.streaming -= 1
+
+    # Requests, taken apart.
+
+    def _interpret(self, headers: list[Header]) -> Request:
+        """Once for each distinct header block."""
+        fields = dict(reversed(headers))  # the first of a repeated name wins
+        timeout, problem = _timeout_seconds(fields.get(b"grpc-timeout"))
+        method = self._methods.get(fields[b":path"])
+        refusal: tuple[Code, str, bytes] | None = None
+        content_type = fields.get(b"content-type", b"")
+        if not _is_grpc(content_type):
+            shown = content_type.decode("latin-1")
+            refusal = (Code.INVALID_ARGUMENT, f'invalid gRPC request content-type "{shown}"', b"415")
+        elif fields[b":method"] != b"POST":
+            shown = fields[b":method"].decode("latin-1")
+            refusal = (Code.INTERNAL, f'Received a HEADERS frame with :method "{shown}"', b"405")
+        elif problem is not None:
+            refusal = (Code.INTERNAL, problem, b"400")
+        elif method is None:
+            refusal = (Code.UNIMPLEMENTED, self._unknown(fields[b":path"].decode("latin-1")), b"200")
+        elif fields.get(b"grpc-encoding", b"identity") not in (b"identity", b"gzip"):
+            shown = fields[b"grpc-encoding"].decode("latin-1")
+            text = f'grpc: Decompressor is not installed for grpc-encoding "{shown}"'
+            refusal = (Code.UNIMPLEMENTED, text, b"200")
+        if refusal is not None:
+            method = None
+        request = Request(
+            method.unary if method else None,
+            method.stream if method else None,
+            timeout,
+            fields.get(b"grpc-encoding", b"identity"),
+            tuple(headers),
+            refusal,
+        )
+        return request if self._terms is None else request._replace(terms=self._terms(request))
+
+    def _unknown(self, path: str) -> str:
+        service, slash, name = path.removeprefix("/").rpartition("/")
+        if not slash:
+            return f'malformed method name: "{path}"'
+        known = f"/{service}/".encode("latin-1")
+        if any(served.startswith(known) for served in self._methods):
+            return f"unknown method {name} for service {service}"
+        return f"unknown service {service}"
+
+    def _open(self, call: Call) -> None:
+        request = call.request
+        if request.refusal is not None:
+            call.fail(*request.refusal)
+        elif request.stream is not None:
+            self.streaming += 1
+            call.receiver = request.stream(call)
+
+    def _data(self, call: Call, data: bytes) -> None:
+        """Collect a body; hand on the messages that are complete."""
+        if call.done:
+            self.http2.consumed(call, len(data))
+            return
+        if call.partial is None:
+            call.partial = bytearray()
+        call.partial += data
+        self._partial_bytes += len(data)
+        if call.receiver is not None:
+            while not call.done and (message := self._next_message(call)) is not None:
+                call.receiver.message_received(message)
+        elif len(call.partial) >= 5:
+            self._refuse_too_large(call, int.from_bytes(call.partial[1:5], "big"))
+        if self._partial_bytes > PARTIAL_BYTES_MAX and not call.done:
+            call.fail(Code.RESOURCE_EXHAUSTED, "grpc: too many unfinished messages on this connection")
+        self.http2.consumed(call, len(data))
+
+    def _ended(self, call: Call) -> int:
+        """The client sent all; returns 1 if a unary call was handed on."""
+        if call.done:
+            return 0
+        if call.receiver is not None:
+            if call.partial:
+                call.fail(Code.INTERNAL, "unexpected EOF")
+            else:
+                call.receiver.half_closed()
+            return 0
+        unary = call.request.unary
+        message = self._next_message(call)
+        if call.done:
+            return 0
+        if message is None or unary is None:
+            call.fail(Code.INTERNAL, "unexpected EOF" if call.partial else "EOF")
+            return 0
+        if call.partial:
+            call.fail(Code.INTERNAL, "grpc: a unary request has one message, more bytes followed it")
+            return 0
+        unary(call, message)
+        return 1
+
+    def _next_message(self, call: Call) -> bytes | None:
+        """Cut the next whole message off the call's body; fails the call if it breaks a rule."""
+        partial = call.partial
+        if partial is None or len(partial) < 5:
+            return None
+        length = int.from_bytes(partial[1:5], "big")
+        if self._refuse_too_large(call, length) or len(partial) < length + 5:
+            return None
+        compressed = partial[0]
+        message = bytes(partial[5 : length + 5])
+        del partial[: length + 5]
+        self._partial_bytes -= length + 5
+        if not compressed:
+            return message
+        if compressed != 1 or call.request.encoding == b"identity":
+            call.fail(Code.INTERNAL, "grpc: compressed flag set with identity or empty encoding")
+            return None
+        return self._decompressed(call, message)
+
+    def _refuse_too_large(self, call: Call, length: int) -> bool:
+        if length <= self._message_bytes_max:
+            return False
+        call.fail(
+            Code.RESOURCE_EXHAUSTED,
+            f"grpc: received message larger than max ({length} vs. {self._message_bytes_max})",
+        )
+        return True
+
+    def _decompressed(self, call: Call, message: bytes) -> bytes | None:
+        """Gunzip at most one byte more than is allowed, whatever the client promised."""
+        unzip = zlib.decompressobj(wbits=31)
+        try:
+            plain = unzip.decompress(message, self._message_bytes_max + 1)
+        except zlib.error as error:
+            call.fail(Code.INTERNAL, f"grpc: failed to decompress the received message: {error}")
+            return None
+        if len(plain) > self._message_bytes_max:
+            call.fail(
+                Code.RESOURCE_EXHAUSTED,
+                "grpc: received message after decompression larger than max "
+                f"({len(plain)} vs. {self._message_bytes_max})",
+            )
+            return None
+        if not unzip.eof:
+            call.fail(Code.INTERNAL, "grpc: failed to decompress the received message: unexpected EOF")
+            return None
+        return plain
+
+
+def percent_encoded(message: str) -> bytes:
+    """A status message as PROTOCOL-HTTP2.md wants it: printable ASCII but ``%``, the rest as %XX."""
+    raw = message.encode("utf-8", "surrogateescape")
+    if all(0x20 <= octet <= 0x7E and octet != 0x25 for octet in raw):
+        return raw
+    return b"".join(
+        bytes((octet,)) if 0x20 <= octet <= 0x7E and octet != 0x25 else b"%%%02X" % octet for octet in raw
+    )
+
+
+def _is_grpc(content_type: bytes) -> bool:
+    rest = content_type.lower().removeprefix(b"application/grpc")
+    return len(rest) < len(content_type) and rest[:1] in (b"", b"+", b";")
+
+
+def _timeout_seconds(value: bytes | None) -> tuple[float | None, str | None]:
+    """Seconds and a complaint; one of them is ``None`` (both, when no timeout was asked for)."""
+    if value is None:
+        return None, None
+    unit = _TIMEOUT_UNITS.get(value[-1:])
+    digits = value[:-1]
+    if unit is None or not digits.isdigit() or len(digits) > 8:
+        return None, f'malformed grpc-timeout: "{value.decode("latin-1")}"'
+    return int(digits) * unit, None

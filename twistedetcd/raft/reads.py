@@ -1,0 +1,72 @@
+"""
+Linearizable reads on a leader, and the heartbeats that confirm them (dissertation, 6.4).
+
+A leader knows the newest commit index only after it has committed an entry of its own term; reads are
+parked until then.  That holds for a single voter too: the commit index it stored may lag behind what it
+acknowledged.
+"""
+
+from __future__ import annotations
+
+from twistedetcd.raft.progress import Progress
+from twistedetcd.raft.quorum import VoteResult
+from twistedetcd.raft.state import Raft
+from twistedetcd.raft.types import NOBODY, Message, MessageType, ReadState
+
+
+def read_index(raft: Raft, message: Message) -> None:
+    """A read, of this member or forwarded by a follower."""
+    if raft.committed_in_term():
+        _begin(raft, message)
+    else:
+        raft.parked_reads.append(message)
+
+
+def release_parked(raft: Raft) -> None:
+    """Something was committed: begin the reads that waited for it."""
+    if raft.parked_reads and raft.committed_in_term():
+        parked, raft.parked_reads = raft.parked_reads, []
+        for message in parked:
+            _begin(raft, message)
+
+
+def acknowledge(raft: Raft, message: Message) -> None:
+    """A heartbeat answer that carries a read's context."""
+    if raft.config.lease_based_reads or not message.context:
+        return
+    acks = raft.read_only.acknowledge(message.sender, message.context)
+    if raft.tracker.result(acks or {}) is VoteResult.WON:
+        for read in raft.read_only.release(message.context):
+            _answer(raft, read.request, read.index)
+
+
+def broadcast_heartbeat(raft: Raft, context: bytes) -> None:
+    """Tell everybody who leads, and ask them to confirm the read ``context``."""
+    for member, progress in raft.tracker.members.items():
+        if member != raft.id:
+            _send_heartbeat(raft, member, progress, context)
+
+
+def _send_heartbeat(raft: Raft, to: int, progress: Progress, context: bytes) -> None:
+    # Not more than it has: it would take the rest of its log, which may be another leader's, as committed.
+    commit = min(progress.match, raft.log.committed)
+    raft.send(Message(MessageType.HEARTBEAT, to=to, commit=commit, context=context))
+    progress.sent_commit = commit
+
+
+def _begin(raft: Raft, message: Message) -> None:
+    if raft.tracker.is_single_voter() or raft.config.lease_based_reads:
+        _answer(raft, message, raft.log.committed)
+        return
+    context = message.entries[0].data
+    raft.read_only.add(raft.log.committed, message)
+    raft.read_only.acknowledge(raft.id, context)
+    broadcast_heartbeat(raft, context)
+
+
+def _answer(raft: Raft, request: Message, index: int) -> None:
+    if request.sender in (NOBODY, raft.id):
+        raft.read_states.append(ReadState(index, request.entries[0].data))
+    else:
+        answer = Message(MessageType.READ_INDEX_RESP, to=request.sender, index=index, entries=request.entries)
+        raft.send(answer)

@@ -1,0 +1,36 @@
+"""
+schema: what is on the disk, and which room owns it.
+
+Names and encodings are etcd's own, so that a snapshot can be carried from one to the other.  A directory:
+
+    <data-dir>/member/wal/      the log; owned by wal/
+    <data-dir>/member/snap/     the backend's files, named by the engine; owned by backends/
+
+Yours to change: add a bucket or a key, with its owner.
+Never: the meaning of one that has been released.
+"""
+
+from __future__ import annotations
+
+KEY = b"key"
+"""mvcc: record key (`twistedetcd.mvcc.revision`) → ``mvccpb.KeyValue``; written once, removed by compaction."""
+
+META = b"meta"
+"""What the state machine knows of itself; each key below belongs to one room."""
+
+CONSISTENT_INDEX = b"consistent_index"  # server: index of the last applied entry, 8 bytes big-endian
+TERM = b"term"  # server: its term, 8 bytes big-endian
+CONF_STATE = b"confState"  # server: JSON of raftpb.ConfState
+SCHEDULED_COMPACT = b"scheduledCompactRev"  # mvcc: a compaction that was accepted: 17-byte revision
+FINISHED_COMPACT = b"finishedCompactRev"  # mvcc: one whose records are gone: 17-byte revision
+STORAGE_VERSION = b"storageVersion"  # server: text
+
+MEMBERS = b"members"
+"""cluster: member id in lower-case hex → JSON of the member."""
+
+CLUSTER = b"cluster"
+"""cluster: see the key."""
+
+CLUSTER_VERSION = b"clusterVersion"  # text, "3.6.0"
+
+STORAGE_FORMAT = b"3.6.0"

@@ -1,0 +1,108 @@
+"""How a member comes to be: the first of a new cluster, or the one that it was before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+from twistedetcd.cluster.members import Cluster, Member
+from twistedetcd.errors import MemberError
+from twistedetcd.interfaces import IOverlay
+from twistedetcd.raft.config import Config
+from twistedetcd.raft.node import RawNode
+from twistedetcd.raft.storage import MemoryStorage
+from twistedetcd.raft.types import ConfState, Entry, HardState
+from twistedetcd.schema import CONF_STATE, CONSISTENT_INDEX, META, STORAGE_FORMAT, STORAGE_VERSION, TERM
+
+
+def new_raft(
+    member: Member, election_ticks: int, pre_vote: bool, draw: Callable[[int], int]
+) -> tuple[RawNode, MemoryStorage]:
+    """The raft of a cluster's only founding member."""
+    storage = MemoryStorage()
+    raft = _raft(member.id, storage, election_ticks, pre_vote, draw)
+    raft.bootstrap([(member.id, member.to_json())])
+    return raft, storage
+
+
+def restarted_raft(
+    member_id: int,
+    state: HardState,
+    entries: Sequence[Entry],
+    election_ticks: int,
+    pre_vote: bool,
+    draw: Callable[[int], int],
+) -> tuple[RawNode, MemoryStorage]:
+    """
+    The raft of a member whose log was read.
+
+    All entries are handed out again; the consistent index says which of them the backend has.
+    """
+    storage = MemoryStorage()
+    storage.append(entries)
+    storage.set_hard_state(state)
+    return _raft(member_id, storage, election_ticks, pre_vote, draw), storage
+
+
+def _raft(
+    member_id: int, storage: MemoryStorage, election_ticks: int, pre_vote: bool, draw: Callable[[int], int]
+) -> RawNode:
+    return RawNode(
+        Config(
+            id=member_id,
+            storage=storage,
+            election_ticks=election_ticks,
+            pre_vote=pre_vote,
+            draw=draw,
+        )
+    )
+
+
+class AppliedMark:
+    """
+    How far the backend is: the consistent index, its term and the configuration.
+
+    Args:
+        overlay: Where it is kept.
+    """
+
+    def __init__(self, overlay: IOverlay) -> None:
+        self._overlay = overlay
+        self.index = int.from_bytes(overlay.get(META, CONSISTENT_INDEX) or b"", "big")
+        self.term = int.from_bytes(overlay.get(META, TERM) or b"", "big")
+
+    def write(self, index: int, term: int, conf_state: ConfState) -> None:
+        """Put it into the open batch, just before that is sealed."""
+        self.index, self.term = index, term
+        put = self._overlay.put
+        put(META, CONSISTENT_INDEX, index.to_bytes(8, "big"))
+        put(META, TERM, term.to_bytes(8, "big"))
+        put(META, STORAGE_VERSION, STORAGE_FORMAT)
+        fields = {name: value for name, value in conf_state._asdict().items() if value}
+        put(META, CONF_STATE, json.dumps(fields, separators=(",", ":")).encode())
+
+
+def check_log_covers(mark: AppliedMark, entries: Sequence[Entry]) -> None:
+    """
+    Refuse a log that ends before what the backend has already applied: it belongs to another backend.
+
+    Raises:
+        MemberError: It does.
+    """
+    last = entries[-1].index if entries else 0
+    if mark.index > last:
+        raise MemberError(
+            f"the backend has applied entry {mark.index}, but the log ends at {last}: "
+            "they do not belong together, or part of the log is lost"
+        )
+
+
+def check_identity(cluster: Cluster, member_id: int) -> None:
+    """
+    Refuse a backend of somebody else.
+
+    Raises:
+        MemberError: The log's member is not among the backend's.
+    """
+    if cluster.members and cluster.member(member_id) is None:
+        raise MemberError(f"the log is that of member {member_id:x}, which the backend does not know")

@@ -1,0 +1,340 @@
+"""
+One member: requests in, answers out, by way of raft and the applier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twistedetcd.apply import request as kinds
+from twistedetcd.apply.request import Encoder, Request
+from twistedetcd.apply.responses import Header
+from twistedetcd.cluster.members import Cluster, Member
+from twistedetcd.errors import (
+    EtcdError,
+    NoLeaderError,
+    RequestTooLargeError,
+    StoppedError,
+    TimeoutError,
+    TooManyRequestsError,
+)
+from twistedetcd.interfaces import IKV, IApplier
+from twistedetcd.mvcc.pending import Pending
+from twistedetcd.pb.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
+from twistedetcd.raft.changebytes import decode_change
+from twistedetcd.raft.types import ConfChange, Entry
+from twistedetcd.server.committer import Committer
+from twistedetcd.server.raftnode import RaftNode
+from twistedetcd.server.readindex import Execute
+from twistedetcd.server.slices import CompactionQueue, Slices
+from twistedetcd.server.wait import Waiter, Waits
+
+PROPOSALS_MAX = 5000  # requests that wait to be proposed, beyond which more are refused
+SWEEP_SECONDS = 0.1  # how often waiting requests are looked at for their deadline
+CLUSTER_VERSION = "3.6.0"
+
+
+class EtcdServer:
+    """
+    A member that runs.  Made by `twistedetcd.service`, which hands in its parts.
+
+    Args:
+        clock: Time and timers.
+        identity: This member as its configuration describes it.
+        cluster_id: The cluster's id.
+        store: The keys.
+        pending: The overlay under ``store``.
+        cluster: The members.
+        wake: Makes sure that `flush` is called before this reactor turn ends.
+        request_bytes_max: Largest entry.
+        request_timeout_seconds: How long a request may wait.
+        encoder: Gives requests their ids.
+        failed: Called, once, when the member cannot go on; it has stopped by then.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        identity: Member,
+        cluster_id: int,
+        store: IKV,
+        pending: Pending,
+        cluster: Cluster,
+        wake: Callable[[], None],
+        encoder: Encoder,
+        request_bytes_max: int,
+        request_timeout_seconds: float,
+        compaction_pause_seconds: float,
+        failed: Callable[[Failure], None],
+    ) -> None:
+        self._clock = clock
+        self.identity = identity
+        self.cluster_id = cluster_id
+        self.store = store
+        self.pending = pending
+        self.cluster = cluster
+        self.header = Header(cluster_id, identity.id)
+        self._wake = wake
+        self._encoder = encoder
+        self._request_bytes_max = request_bytes_max
+        self._request_timeout_seconds = request_timeout_seconds
+        self._tell_failed = failed
+        self._waits = Waits()
+        self._deadline = 0.0
+        self._sweep: IDelayedCall | None = None
+        self._refusal: EtcdError | None = None
+        self._ready: Deferred[None] = Deferred()
+        self._hashing = Slices(clock)
+        self._compacting = Slices(clock, compaction_pause_seconds)
+        self.compactions = CompactionQueue(self._compacting)
+        self.applied_index = 0
+        self.applied_term = 0
+        self._node: RaftNode | None = None
+        self._committer: Committer | None = None
+        self._applier: IApplier | None = None
+
+    # Life.
+
+    def start(
+        self, node: RaftNode, committer: Committer, applier: IApplier, applied_index: int, applied_term: int
+    ) -> Deferred[None]:
+        """
+        Begin.
+
+        Args:
+            node: Not started yet.
+            committer: Not started yet.
+            applier: The outermost link of the chain.
+            applied_index: The last entry whose effects the backend has.
+            applied_term: Its term.
+
+        Returns:
+            Fires when clients can be served.
+        """
+        self._node, self._committer, self._applier = node, committer, IApplier(applier)
+        self.applied_index, self.applied_term = applied_index, applied_term
+        self._proposals = node.proposals
+        self._sweep_now()
+        node.on_leader.append(self._became_leader)
+        committer.start()
+        node.start(campaign=True)
+        return self._ready
+
+    def stop(self) -> Deferred[None]:
+        """Stop; those who wait are told.  Fires once all pending writes are in the engine."""
+        assert self._node is not None and self._committer is not None, "stopped before it was started"
+        self._halt(StoppedError())
+        return self._committer.stop()
+
+    def _halt(self, error: EtcdError) -> None:
+        assert self._node is not None
+        self._refusal = error
+        self._node.stop()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        self._hashing.stop()
+        self._compacting.stop()
+        self._waits.fail_all(error)
+        self._node.reads.fail_all(error)
+
+    def failed(self, failure: Failure) -> None:
+        """The log, the applier or the engine failed: memory and disk may differ, so nothing may go on."""
+        if isinstance(self._refusal, StoppedError):
+            return
+        self._halt(StoppedError())
+        self._tell_failed(failure)
+
+    @property
+    def node(self) -> RaftNode:
+        """Its raft."""
+        assert self._node is not None, "the member is not started"
+        return self._node
+
+    def _became_leader(self) -> None:
+        """Say who we are and, once, which version the cluster is; then clients can be served."""
+        attributes = ClusterMemberAttrSetRequest(member_ID=self.identity.id)
+        attributes.member_attributes.name = self.identity.name
+        attributes.member_attributes.client_urls.extend(self.identity.client_urls)
+        self._propose_own(kinds.CLUSTER_MEMBER_ATTR_SET, attributes)
+        if not self.cluster.version:
+            self._propose_own(kinds.CLUSTER_VERSION_SET, ClusterVersionSetRequest(ver=CLUSTER_VERSION))
+
+    def _propose_own(self, kind: str, message: Any) -> None:
+        self.propose(kind, message.SerializeToString(), message, None)
+
+    # Requests.
+
+    def propose(self, kind: str, raw: bytes, message: Any, waiter: Waiter | None) -> None:
+        """
+        Have a request replicated and applied, with all others of this turn.
+
+        Args:
+            kind: Its name in ``InternalRaftRequest``.
+            raw: The client's bytes.
+            message: The same, parsed.
+            waiter: Who is told; nobody if ``None``.
+
+        Raises:
+            EtcdError: It was not taken: too large, too many, or the member stops.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        data = self._encoder.encode(kind, raw)
+        if len(data) > self._request_bytes_max:
+            raise RequestTooLargeError
+        node = self._node
+        assert node is not None
+        proposals = node.proposals
+        if not proposals:
+            self._begin_turn()
+            if self._refusal is not None:
+                raise self._refusal
+        elif len(proposals) >= PROPOSALS_MAX:
+            raise TooManyRequestsError
+        proposals.append(data)
+        self._waits.add(data, Request(kind, message), waiter, self._deadline)
+
+    def _begin_turn(self) -> None:
+        """Once for all proposals of a turn."""
+        if self.pending.full:
+            raise TooManyRequestsError
+        self._deadline = self._clock.seconds() + self._request_timeout_seconds
+        self._wake()
+
+    def read(self, execute: Execute, call: Any, request: Any) -> None:
+        """
+        Carry out a linearizable read, with all others of this turn.
+
+        Args:
+            execute: Called with ``call`` and ``request`` once this member has applied all that was committed
+                by now.
+            call: Its ``fail`` is called instead when that does not come about in time.
+            request: Whatever ``execute`` wants.
+
+        Raises:
+            EtcdError: The member stops.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        arrived = self._node.reads.arrived  # type: ignore[union-attr]
+        if not arrived:
+            self._wake()
+        arrived.append((execute, call, request))
+
+    def flush(self) -> None:
+        """The end of a reactor turn."""
+        if self._node is not None:
+            self._node.flush()
+
+    def hash(self, revision: int) -> Deferred[Any]:
+        """
+        Hash the store up to a revision, in slices.
+
+        Returns:
+            Fires with a `twistedetcd.mvcc.hash.KeyValueHash`.
+
+        Raises:
+            CompactedError: The revision was compacted.
+            FutureRevisionError: It is yet to come.
+        """
+        return self._hashing.run(self.store.hash(revision))
+
+    def committed_to_disk(self) -> Deferred[None]:
+        """Fires when all that was applied by now is in the engine."""
+        assert self._committer is not None
+        return self._committer.flush()
+
+    def compact_later(self, revision: int, work: Iterator[None]) -> None:
+        """The work of a compaction that was accepted."""
+        self.compactions.add(revision, work)
+
+    def _sweep_now(self) -> None:
+        self._sweep = self._clock.callLater(SWEEP_SECONDS, self._sweep_now)
+        now = self._clock.seconds()
+        self._waits.expire(now, TimeoutError())
+        if self._node is not None:
+            self._node.reads.retry(now, self._request_timeout_seconds, TimeoutError())
+
+    def require_leader(self) -> None:
+        """
+        For those who asked for a member that knows a leader.
+
+        Raises:
+            NoLeaderError: There is none.
+        """
+        if not self.node.raft.lead:
+            raise NoLeaderError
+
+    # Committed entries.
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """
+        Carry out committed entries, in order, each exactly once.
+
+        Raises:
+            Exception: An entry cannot be carried out; the member must stop.
+        """
+        pending = self._waits.pending
+        apply = self._applier.apply  # type: ignore[union-attr]
+        for entry in entries:
+            data = entry.data
+            if entry.type or not data:
+                self._apply_raft_entry(entry)
+                continue
+            waiting = pending.pop(id(data), None)
+            if entry.index <= self.applied_index:
+                continue  # the backend has its effects already: the log is replayed after a restart
+            if waiting is None:
+                self._apply_strange(entry)
+            else:
+                waiter = waiting.waiter
+                try:
+                    response = apply(waiting.request, entry)
+                except EtcdError as error:
+                    if waiter is not None:
+                        waiter.fail(error.code, error.message)
+                else:
+                    if waiter is not None:
+                        waiter.reply(response)
+                    elif not self._ready.called:
+                        self._check_ready()
+            self.applied_index, self.applied_term = entry.index, entry.term
+        assert self._committer is not None
+        self._committer.check()
+
+    def _apply_strange(self, entry: Entry) -> None:
+        """An entry that nobody here waits for: replayed, or somebody else's, or given up on."""
+        try:
+            request = kinds.decode(entry.data)
+        except (DecodeError, ValueError) as error:
+            raise ValueError(f"log entry {entry.index} holds no request that this version knows") from error
+        try:
+            assert self._applier is not None
+            self._applier.apply(request, entry)
+        except EtcdError as error:
+            self._log.debug("Entry {index} was refused: {error}", index=entry.index, error=error)
+
+    def _apply_raft_entry(self, entry: Entry) -> None:
+        """An entry of raft's own: a leader's first, or a change of membership."""
+        if entry.type:
+            change = decode_change(entry)
+            self.node.raft.apply_conf_change(change)
+            if entry.index > self.applied_index and isinstance(change, ConfChange) and change.context:
+                self.cluster.add(Member.from_json(change.context))
+        if entry.index > self.applied_index:
+            self.applied_index, self.applied_term = entry.index, entry.term
+
+    def _check_ready(self) -> None:
+        ourselves = self.cluster.member(self.identity.id)
+        if ourselves is not None and ourselves.name and self.cluster.version:
+            self._ready.callback(None)

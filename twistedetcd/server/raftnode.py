@@ -1,0 +1,184 @@
+"""
+Drives raft: ticks in, proposals and reads in, and each Ready carried out in the order that keeps it safe.
+
+Save, then send, then apply, then advance.  One Ready a turn carries all that the turn brought (design D2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twistedetcd.interfaces import IWAL
+from twistedetcd.raft.errors import ProposalDroppedError
+from twistedetcd.raft.node import RawNode
+from twistedetcd.raft.storage import MemoryStorage
+from twistedetcd.raft.types import Entry, ReadState, Ready, Role
+from twistedetcd.server.readindex import ReadIndex
+
+CATCH_UP_ENTRIES = 5000  # entries kept in memory behind the applied one
+COMPACT_EVERY = 1000  # how far the memory log may grow beyond that before it is cut
+
+
+class RaftNode:
+    """
+    One raft member on a clock and a log.
+
+    Args:
+        clock: For ticks.
+        raft: The state machine; its storage is ``storage``.
+        storage: What raft reads back of its log.
+        wal: What survives a crash.
+        tick_seconds: The length of a tick.
+        apply: Carries out committed entries, in order.
+        failed: Called when the log or the applier failed; the member must stop.
+        next_context: First number for `ReadIndex`.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        raft: RawNode,
+        storage: MemoryStorage,
+        wal: IWAL,
+        tick_seconds: float,
+        apply: Callable[[Sequence[Entry]], None],
+        failed: Callable[[Failure], None],
+        next_context: int,
+    ) -> None:
+        self._clock = clock
+        self._raft = raft
+        self._storage = storage
+        self._wal = wal
+        self._tick_seconds = tick_seconds
+        self._apply = apply
+        self._failed = failed
+        self._timer: IDelayedCall | None = None
+        self._saving = False
+        self._stopped = False
+        self._applied = 0
+        self.proposals: list[bytes] = []
+        """What the turn brought, to be proposed by `flush`."""
+        self.reads = ReadIndex(next_context, raft.read_index)
+        self.on_leader: list[Callable[[], None]] = []
+        """Called when this member has become the leader."""
+
+    @property
+    def raft(self) -> RawNode:
+        """For looking at, and for changes of membership."""
+        return self._raft
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this member leads, as far as it knows."""
+        return self._raft.role == Role.LEADER
+
+    def start(self, campaign: bool) -> None:
+        """Begin to tick; with ``campaign``, ask to lead at once (a single member need not wait for others)."""
+        self._timer = self._clock.callLater(self._tick_seconds, self._tick)
+        self._carry_out()
+        if campaign:
+            self._raft.campaign()
+            self._carry_out()
+
+    def stop(self) -> None:
+        """Stop ticking; a save under way completes, but nothing follows it."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self._timer = self._clock.callLater(self._tick_seconds, self._tick)
+        self._raft.tick()
+        self.flush()
+
+    def flush(self) -> None:
+        """Hand raft all that the turn brought, and do what follows from it."""
+        if self._saving or self._stopped:
+            return
+        if self.proposals and self._raft.lead:
+            proposals, self.proposals = self.proposals, []
+            try:
+                self._raft.propose(proposals)
+            except ProposalDroppedError:
+                self.proposals = proposals  # kept for the next leader; whoever waits has a deadline
+        if self.reads.arrived and self._raft.lead:
+            self.reads.ask(self._clock.seconds())
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        raft = self._raft
+        while raft.has_ready() and not self._saving and not self._stopped:
+            ready = raft.ready()
+            if ready.entries or ready.hard_state is not None:
+                saved = self._wal.save(ready.hard_state, ready.entries)
+                if not saved.called:
+                    self._saving = True
+                    saved.addCallback(self._saved, ready).addErrback(self._fail)
+                    return
+                if isinstance(saved.result, Failure):
+                    saved.addErrback(self._fail)
+                    return
+            if not self._after_save(ready):
+                return
+
+    def _saved(self, _: None, ready: Ready) -> None:
+        """A save that took its time is done: go on, and take in what came meanwhile."""
+        self._saving = False
+        if not self._stopped and self._after_save(ready):
+            self.flush()
+
+    def _after_save(self, ready: Ready) -> bool:
+        """
+        The rest of a Ready, once it is durable: send, apply, advance.
+
+        Returns:
+            Whether to go on.
+        """
+        if ready.hard_state is not None:
+            self._storage.set_hard_state(ready.hard_state)
+        if ready.entries:
+            self._storage.append(ready.entries)
+        assert not ready.messages, "a single voter has nobody to write to"
+        if ready.soft_state is not None:
+            self._log.info(
+                "Member {id:x} is {role} in term {term}, leader {lead:x}",
+                id=self._raft.id,
+                role=ready.soft_state.role.name.lower(),
+                term=self._raft.term,
+                lead=ready.soft_state.lead,
+            )
+        committed = ready.committed
+        try:
+            if committed:
+                self._apply(committed)
+                self._applied = committed[-1].index
+        except Exception:
+            # An entry that cannot be applied here would make this member differ from the others: stop.
+            self._fail(Failure())
+            return False
+        self._raft.advance()
+        if ready.read_states or committed:
+            self._answer_reads(ready.read_states)
+        if self._applied - self._storage.first_index() > CATCH_UP_ENTRIES + COMPACT_EVERY:
+            self._storage.compact(self._applied - CATCH_UP_ENTRIES)
+        if ready.soft_state is not None and ready.soft_state.role == Role.LEADER:
+            for became_leader in self.on_leader:
+                became_leader()
+        return True
+
+    def _answer_reads(self, states: Sequence[ReadState]) -> None:
+        if states:
+            self.reads.confirmed(states, self._applied)
+        else:
+            self.reads.applied_to(self._applied)
+
+    def _fail(self, failure: Failure) -> None:
+        self.stop()
+        self._failed(failure)

@@ -1,0 +1,299 @@
+"""
+The log of one member: records appended to the last segment, and a new segment when that is full.
+
+A save is one write and one sync.  A hard state that only moved its commit index waits in memory for the next
+write, because a member that forgets it hears it again.  The save that fills a segment fires once the next one
+has its name on the disk; a worker filled that one with zeros meanwhile.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twistedetcd.errors import WALClosedError
+from twistedetcd.interfaces import IWAL, IFile, IFiles
+from twistedetcd.raft.types import ConfState, Entry, HardState
+from twistedetcd.wal.opening import LogOptions, Segment, create_log, open_log, recover
+from twistedetcd.wal.reading import Reading, Recovered
+from twistedetcd.wal.record import ENTRY, SNAPSHOT, STATE, encode_head, encode_records
+from twistedetcd.wal.segments import NextSegment, SegmentName
+from twistedetcd.wire import SnapshotRecord, encode_entries, encode_hard_state, encode_snapshot_record
+
+
+@implementer(IWAL)
+class SegmentedWAL:
+    """
+    A write-ahead log in etcd's format.  Made by `create` and `open`, which block.
+
+    One writer: wait for each Deferred before the next call; only `close` may come at any time.
+    """
+
+    def __init__(self, files: IFiles, directory: str, segments: list[Segment], options: LogOptions) -> None:
+        """Use `create` or `open`."""
+        self._files = files
+        self._directory = directory
+        self._segment_bytes = options.segment_bytes
+        self._run_sync = options.run_sync
+        self._syncs = not options.unsafe_no_sync
+        self._next = NextSegment(files, directory, options.segment_bytes, options.run_in_worker, self._syncs)
+        # Locked, oldest first; the last one is written to, at ``_offset``.
+        self._segments = segments
+        # Of all segments before the last one, locked or not.
+        self._older_bytes = 0
+        self._offset = self._crc = self._last_index = 0
+        self._metadata = b""
+        self._state = HardState()
+        # Whether ``_state`` is newer than what was written.
+        self._state_owed = False
+        # Set from open() until read_all().
+        self._reading: Reading | None = None
+        self._busy = False
+        self._closed = False
+
+    @classmethod
+    def create(cls, files: IFiles, directory: str, metadata: bytes, *, options: LogOptions) -> SegmentedWAL:
+        """
+        Make a log, ready to save; durable on return.  Until then there is none, even after a crash.
+
+        Args:
+            files: The file system.
+            directory: Where; must not hold a log.  Made under the name ``directory + ".tmp"``.
+            metadata: Whose log it is, as `twistedetcd.wire.encode_metadata` gives it.
+            options: How to keep it.
+
+        Raises:
+            WALError: There is a log already, or other files are in its place.
+            OSError: The disk refused.
+        """
+        segment, tail = create_log(
+            files, directory, metadata, options.segment_bytes, not options.unsafe_no_sync
+        )
+        wal = cls(files, directory, [segment], options)
+        wal._metadata = metadata
+        wal._offset, wal._crc = tail
+        return wal
+
+    @classmethod
+    def open(
+        cls,
+        files: IFiles,
+        directory: str,
+        snapshot_index: int = 0,
+        snapshot_term: int = 0,
+        *,
+        options: LogOptions,
+    ) -> SegmentedWAL:
+        """
+        Lock a log, to go on after a snapshot.  Call `read_all` next; before it, nothing can be saved.
+
+        Args:
+            files: The file system.
+            directory: Where the log is.
+            snapshot_index: The snapshot's index; 0 for none.
+            snapshot_term: Its term.
+            options: How to keep it.
+
+        Raises:
+            WALError: Another process uses the log, there is none, or a segment is missing.
+            OSError: The disk refused.
+        """
+        segments, older_bytes = open_log(files, directory, snapshot_index)
+        wal = cls(files, directory, segments, options)
+        wal._older_bytes = older_bytes + sum(segment.file.size() for segment in segments[:-1])
+        wal._reading = Reading(snapshot_index, snapshot_term)
+        return wal
+
+    def read_all(self) -> Recovered:
+        """
+        Read what `open` was asked for, once, and make the log ready to save.  Blocks.
+
+        What an interrupted write left at the end is cut off, after a copy of its segment was made.
+
+        Raises:
+            WALCorruptError: A record that was once durable does not read back; nothing was changed.
+            WALError: The log does not know the snapshot; nothing was changed.
+            OSError: The disk refused.
+        """
+        assert self._reading is not None, "only once, and only after open"
+        try:
+            recovered, tail = recover(
+                self._files, self._directory, self._segments, self._reading, self._segment_bytes
+            )
+        except BaseException:
+            self.close()
+            raise
+        self._reading = None
+        self._metadata = recovered.metadata
+        self._state = recovered.hard_state
+        self._offset, self._crc = tail
+        indices = [snapshot.index for snapshot in recovered.snapshots]
+        self._last_index = max(indices + [entry.index for entry in recovered.entries[-1:]])
+        return recovered
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on the disk, padding and the prepared segment included."""
+        return self._older_bytes + max(self._offset, self._segment_bytes) + self._next.size_bytes
+
+    def save(self, state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
+        """See `IWAL.save`."""
+        if self._closed:
+            return fail(self._closed_error())
+        must_sync = bool(entries)
+        if state is not None and state != self._state:
+            must_sync = must_sync or state[:2] != self._state[:2]
+            self._state, self._state_owed = state, True
+        if not must_sync:
+            return succeed(None)
+        if entries:
+            self._last_index = entries[-1].index
+        frames, self._crc = encode_records(self._crc, ENTRY, encode_entries(entries))
+        return self._write(frames + self._owed_state())
+
+    def save_snapshot(self, index: int, term: int, conf_state: ConfState) -> Deferred[None]:
+        """
+        Append the record of a snapshot whose file is durable; fire once the record is, too.
+
+        Args:
+            index: The snapshot's last entry.
+            term: That entry's term.
+            conf_state: The configuration at that entry.
+
+        Raises:
+            WALClosedError: The log was closed, or an earlier save failed.
+            OSError: The disk refused.
+        """
+        if self._closed:
+            return fail(self._closed_error())
+        # A snapshot counts only if a hard state on the disk commits it.
+        state = self._owed_state()
+        data = encode_snapshot_record(SnapshotRecord(index, term, conf_state))
+        self._last_index = max(self._last_index, index)
+        frames, self._crc = encode_records(self._crc, SNAPSHOT, (data,))
+        return self._write(state + frames)
+
+    def release_to(self, index: int) -> None:
+        """
+        Unlock the segments before the one that holds ``index``, so that they may be deleted.
+
+        Call it once the snapshot at ``index``, and the hard state that commits it, were saved.
+
+        Raises:
+            WALClosedError: The log was closed, or an earlier save failed.
+        """
+        if self._closed:
+            raise self._closed_error()
+        while len(self._segments) > 1 and self._segments[1].name.first_index <= index:
+            self._segments.pop(0).file.close()
+
+    def close(self) -> None:
+        """
+        See `IWAL.close`.  Writes the hard state that still waits; a write under way is finished first.
+
+        Raises:
+            OSError: The disk refused to take that hard state.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._next.close()
+        if not self._busy:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        try:
+            if self._state_owed:
+                self._segments[-1].file.write(self._offset, self._owed_state())
+        finally:
+            while self._segments:
+                self._segments.pop().file.close()
+
+    def _closed_error(self) -> WALClosedError:
+        return WALClosedError(f"The log in {self._directory} is closed")
+
+    def _owed_state(self) -> bytes:
+        """The hard state's frame if it still waits, and it does so no longer."""
+        if not self._state_owed:
+            return b""
+        self._state_owed = False
+        frame, self._crc = encode_records(self._crc, STATE, (encode_hard_state(self._state),))
+        return frame
+
+    def _write(self, frames: bytes) -> Deferred[None]:
+        """Write, sync, and go on to the next segment if this one is full."""
+        assert not self._busy, "one writer: wait for each Deferred before the next call"
+        assert self._reading is None, "read_all() comes before the first save"
+        self._busy = True
+        if self._next.idle:
+            self._next.prepare()
+        file, offset = self._segments[-1].file, self._offset
+        if self._run_sync is None:
+            try:
+                self._store(file, offset, frames)
+            except Exception:
+                return fail(self._broke(Failure()))
+            self._offset = offset + len(frames)
+            if self._offset < self._segment_bytes:
+                self._done(None)
+                return succeed(None)
+            written = self._cut(None)
+        else:
+            written = self._run_sync(lambda: self._store(file, offset, frames))
+            self._offset = offset + len(frames)
+            if self._offset >= self._segment_bytes:
+                written.addCallback(self._cut)
+        return written.addCallbacks(self._done, self._broke)
+
+    def _store(self, file: IFile, offset: int, data: bytes) -> None:
+        file.write(offset, data)
+        self._sync(file)
+
+    def _sync(self, file: IFile) -> None:
+        if self._syncs:
+            file.sync()
+
+    def _done(self, _: None) -> None:
+        self._busy = False
+        if self._closed:
+            self._let_go()
+
+    def _broke(self, failure: Failure) -> Failure:
+        # What reached the disk is not known, so nothing may be written after it.
+        self._closed, self._busy, self._state_owed = True, False, False
+        self._next.close()
+        self._let_go()
+        return failure
+
+    def _cut(self, _: None) -> Deferred[None]:
+        """End the full segment and begin the prepared one, once there is one."""
+        if self._closed:
+            return succeed(None)
+        return self._next.take().addCallback(self._begin)
+
+    def _begin(self, file: IFile) -> Deferred[None]:
+        state = [(STATE, encode_hard_state(self._state))] if any(self._state) else []
+        head, crc = encode_head(self._crc, self._metadata, state)
+        name = SegmentName(self._segments[-1].name.sequence + 1, self._last_index + 1)
+        full, full_bytes = self._segments[-1].file, self._offset
+        # Closed with the rest when anything below fails.
+        self._segments.append(Segment(name, file))
+
+        def switch() -> None:
+            full.truncate(full_bytes)
+            self._sync(full)
+            self._store(file, 0, head)
+            self._files.rename(file.name, os.path.join(self._directory, str(name)))
+            if self._syncs:
+                self._files.sync_directory(self._directory)
+
+        def switched(_: None) -> None:
+            self._older_bytes += full_bytes
+            self._offset, self._crc = len(head), crc
+
+        run = self._run_sync or execute
+        return run(switch).addCallback(switched)

@@ -1,0 +1,191 @@
+"""Reading the log: everything at boot, and the snapshots it vouches for."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from twistedetcd.errors import WALCorruptError, WALError
+from twistedetcd.interfaces import IFile, IFiles
+from twistedetcd.raft.types import Entry, EntryType, HardState
+from twistedetcd.wal.record import CRC, ENTRY, METADATA, SNAPSHOT, STATE
+from twistedetcd.wal.scanner import RecordScanner
+from twistedetcd.wal.segments import SegmentName, segments_from, segments_in
+from twistedetcd.wire import (
+    SnapshotRecord,
+    decode_entry,
+    decode_hard_state,
+    decode_snapshot_record,
+    encode_hard_state,
+)
+
+_ENTRY_TYPES = frozenset(map(int, EntryType))
+
+
+class Recovered(NamedTuple):
+    """What a log holds after a snapshot."""
+
+    metadata: bytes
+    """What `SegmentedWAL.create` was given."""
+    hard_state: HardState
+    """The last one saved; zeros when there was none."""
+    entries: list[Entry]
+    """Contiguous, from the snapshot's index + 1 on."""
+    snapshots: list[SnapshotRecord]
+    """Every snapshot record read, oldest first."""
+    broken_copy: str | None = None
+    """Where the last segment was copied to before its torn end was cut off; ``None`` when it was whole."""
+
+
+class Reading:
+    """Gathers what the records of consecutive segments say, by the rules of replay."""
+
+    def __init__(self, snapshot_index: int, snapshot_term: int) -> None:
+        """What comes up to ``snapshot_index`` is skipped; the record of that snapshot must be met."""
+        self._snapshot_index = snapshot_index
+        self._snapshot_term = snapshot_term
+        self._snapshot_seen = False
+        self.crc: int | None = None
+        self.metadata: bytes | None = None
+        self.hard_state = HardState()
+        self.entries: list[Entry] = []
+        self.snapshots: list[SnapshotRecord] = []
+
+    def take_segment(self, file: IFile, name: str, last: bool) -> RecordScanner:
+        """
+        Take in all records of a segment.
+
+        Returns:
+            The scanner, at its end.
+
+        Raises:
+            WALCorruptError: Something that was once durable does not read back.
+        """
+        scanner = RecordScanner(file.read, file.size(), self.crc, name, last)
+        for kind, data in scanner:
+            try:
+                self._take(kind, data)
+            except ValueError as error:
+                raise scanner.corrupt(str(error)) from error
+        if scanner.offset == 0:
+            # A segment gets its name only after its head is durable.
+            raise scanner.corrupt("the segment does not begin with its checksum record")
+        self.crc = scanner.crc
+        return scanner
+
+    def finish(self, directory: str) -> Recovered:
+        """
+        What was read, once it is all there.
+
+        Raises:
+            WALError: The log has no metadata, or does not know the snapshot.
+        """
+        if self.metadata is None:
+            raise WALCorruptError(f"The log in {directory} has no metadata")
+        if not self._snapshot_seen:
+            raise WALError(
+                f"The log in {directory} has no record of the snapshot at index {self._snapshot_index}"
+            )
+        return Recovered(self.metadata, self.hard_state, self.entries, self.snapshots)
+
+    def _take(self, kind: int, data: bytes) -> None:
+        if kind == ENTRY:
+            self._take_entry(decode_entry(data))
+        elif kind == STATE:
+            self._take_state(decode_hard_state(data), data)
+        elif kind == METADATA:
+            if self.metadata is not None and self.metadata != data:
+                raise ValueError("the metadata is not that of the records before")
+            self.metadata = data
+        elif kind == SNAPSHOT:
+            self._take_snapshot(decode_snapshot_record(data))
+        elif kind != CRC:
+            raise ValueError(f"unknown record type {kind}")
+
+    # The checksum does not cover a record's type.  An entry that now says it is a hard state, or a hard state
+    # that says it is an entry, is told by what no member would have saved.
+
+    def _take_state(self, state: HardState, data: bytes) -> None:
+        if state.term < self.hard_state.term or encode_hard_state(state) != data:
+            raise ValueError(f"not a hard state that could follow term {self.hard_state.term}")
+        self.hard_state = state
+
+    def _take_entry(self, entry: Entry) -> None:
+        if entry.type not in _ENTRY_TYPES:
+            raise ValueError(f"entry {entry.index} has the unknown type {entry.type}")
+        place = entry.index - self._snapshot_index - 1
+        if place < 0:
+            return
+        if place > len(self.entries):
+            expected = self._snapshot_index + 1 + len(self.entries)
+            raise ValueError(f"slice out of range: entry {entry.index} where {expected} is the next")
+        if place and entry.term < self.entries[place - 1].term:
+            raise ValueError(f"entry {entry.index} has a lower term than the one before it")
+        # A new leader's entries replace those of the old one, and all after them.
+        del self.entries[place:]
+        self.entries.append(entry)
+
+    def _take_snapshot(self, snapshot: SnapshotRecord) -> None:
+        self.snapshots.append(snapshot)
+        if snapshot.index == self._snapshot_index:
+            if snapshot.term != self._snapshot_term:
+                raise ValueError(
+                    f"snapshot {snapshot.index} has term {snapshot.term}, expected {self._snapshot_term}"
+                )
+            self._snapshot_seen = True
+
+
+def read_only(files: IFiles, directory: str, reading: Reading, names: Sequence[SegmentName]) -> None:
+    """Have segments read without locking or changing anything; a torn end is left out."""
+    for name in names:
+        path = os.path.join(directory, str(name))
+        file = files.open(path)
+        try:
+            reading.take_segment(file, path, name == names[-1])
+        finally:
+            file.close()
+
+
+def verify(files: IFiles, directory: str, snapshot_index: int = 0, snapshot_term: int = 0) -> Recovered:
+    """
+    Read the log after a snapshot as a start would, without locking or changing anything.
+
+    Raises:
+        WALCorruptError: A record that was once durable does not read back.
+        WALError: A segment or the snapshot's record is missing.
+    """
+    names = segments_from(segments_in(files, directory), snapshot_index, directory)
+    reading = Reading(snapshot_index, snapshot_term)
+    read_only(files, directory, reading, names)
+    return reading.finish(directory)
+
+
+class _SnapshotReading(Reading):
+    """Reads whatever is left of the log, so without a snapshot to start from."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 0)
+
+    def _take_entry(self, entry: Entry) -> None:
+        """Not needed."""
+
+    def _take_snapshot(self, snapshot: SnapshotRecord) -> None:
+        self.snapshots.append(snapshot)
+
+
+def valid_snapshots(files: IFiles, directory: str) -> list[SnapshotRecord]:
+    """
+    The snapshots the log vouches for, oldest first: those not above the last commit index.
+
+    A snapshot file may be used at boot only if one of these has its index and term.
+
+    Raises:
+        WALCorruptError: A record that was once durable does not read back.
+        WALError: A segment is missing.
+    """
+    names = segments_in(files, directory)
+    names = segments_from(names, names[0].first_index if names else 0, directory)
+    reading = _SnapshotReading()
+    read_only(files, directory, reading, names)
+    return [snapshot for snapshot in reading.snapshots if snapshot.index <= reading.hard_state.commit]

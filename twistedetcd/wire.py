@@ -1,0 +1,299 @@
+"""
+wire: raft values to raftpb bytes and back, the one place that knows both.
+
+By hand, because every log entry passes here.  The bytes are proto2's as upstream writes them: fields in the
+order of their numbers, scalars also when they are zero, bytes only when there are any.
+
+Yours to change: add a message; its field numbers are upstream's and never change.
+With care: `encode_entries`, the hot path; time it before and after.
+Never: I/O, a clock, a random number, or a guess about malformed input.
+Imports raft's types only.  Imported by wal, protocols and server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from twistedetcd.raft.types import ConfChange, ConfState, Entry, HardState
+
+_UINT64_BITS = 64
+_SMALL = 1 << 14
+_LOW = _SMALL - 1
+# Wire types 1 and 5.  None of these messages has such a field: read only to be skipped.
+_FIXED_SIZES = {1: 8, 5: 4}
+
+
+def _encode_varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+_VARINTS = tuple(_encode_varint(number) for number in range(_SMALL))
+# The low 14 bits of a longer number: two bytes, each saying that more follows.
+_PARTS = tuple(bytes((number & 0x7F | 0x80, number >> 7 | 0x80)) for number in range(_SMALL))
+
+
+def varint(number: int) -> bytes:
+    """
+    Encode an unsigned number of up to 64 bits as a protobuf varint.
+
+    Raises:
+        ValueError: The number is negative or has more than 64 bits.
+    """
+    if 0 <= number < _SMALL:
+        return _VARINTS[number]
+    if number < 0 or number >> _UINT64_BITS:
+        raise ValueError(f"not an unsigned 64-bit number: {number}")
+    return _PARTS[number & _LOW] + varint(number >> 14)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Encode one entry, as `encode_entries` does many."""
+    return encode_entries((entry,))[0]
+
+
+def encode_entries(entries: Sequence[Entry]) -> list[bytes]:
+    """
+    Encode entries, each by itself, in their order.
+
+    Raises:
+        ValueError: A number is negative or has more than 64 bits.
+    """
+    encoded: list[bytes] = []
+    append, join = encoded.append, b"".join
+    varints, parts = _VARINTS, _PARTS
+    run_term = run_type = run_high = -1
+    head = high_bits = b""
+    for term, index, data, kind in entries:
+        high = index >> 14
+        if high != run_high or term != run_term or kind != run_type:
+            # Type and term hardly ever change, the upper bits of the index once in 16384 entries: what is
+            # the same for all of a run is put together once.
+            head = b"\x08" + varint(kind) + b"\x10" + varint(term) + b"\x18"
+            high_bits = varint(high) if high else b""
+            run_term, run_type, run_high = term, kind, high
+        number = parts[index & _LOW] if high else varints[index]
+        if data:
+            size = len(data)
+            length = varints[size] if size < _SMALL else varint(size)
+            append(join((head, number, high_bits, b"\x22", length, data)))
+        else:
+            append(head + number + high_bits)
+    return encoded
+
+
+def decode_entry(data: bytes) -> Entry:
+    """
+    Decode an entry.
+
+    Raises:
+        ValueError: The bytes are not an entry; the text says what is wrong.
+    """
+    # Whoever writes entries writes each field once, in order: tried first, because boot reads a whole log.
+    if data[:1] == b"\x08" and data[2:3] == b"\x10" and data[1] < 0x80:
+        term, position = _read_varint(data, 3, "entry")
+        if data[position : position + 1] == b"\x18":
+            index, position = _read_varint(data, position + 1, "entry")
+            if position == len(data):
+                return Entry(term, index, b"", data[1])
+            if data[position] == 0x22:
+                size, position = _read_varint(data, position + 1, "entry")
+                if position + size == len(data):
+                    return Entry(term, index, data[position:], data[1])
+    (kind, term, index), payload = _decode(data, "entry", numbers=3, payload=True)
+    return Entry(term, index, payload or b"", kind)
+
+
+def encode_hard_state(state: HardState) -> bytes:
+    """Encode term, vote and commit index."""
+    return b"\x08" + varint(state.term) + b"\x10" + varint(state.vote) + b"\x18" + varint(state.commit)
+
+
+def decode_hard_state(data: bytes) -> HardState:
+    """
+    Decode a hard state.
+
+    Raises:
+        ValueError: The bytes are not a hard state.
+    """
+    (term, vote, commit), _ = _decode(data, "hard state", numbers=3)
+    return HardState(term, vote, commit)
+
+
+def encode_conf_state(state: ConfState) -> bytes:
+    """Encode a configuration."""
+    *groups, auto_leave = state
+    tags = (b"\x08", b"\x10", b"\x18", b"\x20")
+    parts = [tag + varint(member) for tag, members in zip(tags, groups, strict=True) for member in members]
+    return b"".join((*parts, b"\x28\x01" if auto_leave else b"\x28\x00"))
+
+
+def decode_conf_state(data: bytes) -> ConfState:
+    """
+    Decode a configuration; its ids may be packed or not.
+
+    Raises:
+        ValueError: The bytes are not a configuration.
+    """
+    groups: tuple[list[int], ...] = ([], [], [], [])
+    auto_leave = False
+    for number, value in _fields(data, "conf state"):
+        if number == 5:
+            if not isinstance(value, int):
+                raise ValueError("conf state: field 5 is not a number")
+            auto_leave = bool(value)
+        elif number <= 4:
+            groups[number - 1].extend([value] if isinstance(value, int) else _packed(value))
+    voters, learners, outgoing, following = map(tuple, groups)
+    return ConfState(voters, learners, outgoing, following, auto_leave)
+
+
+def encode_conf_change(change: ConfChange) -> bytes:
+    """Encode the data of an entry of type CONF_CHANGE."""
+    encoded = b"\x08" + varint(change.id) + b"\x10" + varint(change.type) + b"\x18" + varint(change.node_id)
+    return encoded + _field(b"\x22", change.context) if change.context else encoded
+
+
+def decode_conf_change(data: bytes) -> ConfChange:
+    """
+    Decode the data of an entry of type CONF_CHANGE.
+
+    Raises:
+        ValueError: The bytes are not such a change.
+    """
+    (change_id, kind, node_id), context = _decode(data, "conf change", numbers=3, payload=True)
+    return ConfChange(change_id, kind, node_id, context or b"")
+
+
+class SnapshotRecord(NamedTuple):
+    """What the log keeps of a snapshot (walpb.Snapshot); ``conf_state`` is ``None`` only at index 0."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index
+    term: int
+    conf_state: ConfState | None = None
+
+
+def encode_snapshot_record(record: SnapshotRecord) -> bytes:
+    """
+    Encode the log's record of a snapshot.
+
+    Raises:
+        ValueError: The index is above 0 and there is no configuration.
+    """
+    encoded = b"\x08" + varint(record.index) + b"\x10" + varint(record.term)
+    if record.conf_state is not None:
+        return encoded + _field(b"\x1a", encode_conf_state(record.conf_state))
+    if record.index:
+        raise ValueError(f"the record of snapshot {record.index} has no configuration")
+    return encoded
+
+
+def decode_snapshot_record(data: bytes) -> SnapshotRecord:
+    """
+    Decode the log's record of a snapshot.
+
+    Raises:
+        ValueError: The bytes are not such a record.
+    """
+    (index, term), payload = _decode(data, "snapshot record", numbers=2, payload=True)
+    return SnapshotRecord(index, term, None if payload is None else decode_conf_state(payload))
+
+
+class Metadata(NamedTuple):
+    """Whose log it is; the same in every segment."""
+
+    node_id: int
+    cluster_id: int
+
+
+def encode_metadata(metadata: Metadata) -> bytes:
+    """Encode the log's metadata."""
+    return b"\x08" + varint(metadata.node_id) + b"\x10" + varint(metadata.cluster_id)
+
+
+def decode_metadata(data: bytes) -> Metadata:
+    """
+    Decode the log's metadata.
+
+    Raises:
+        ValueError: The bytes are not metadata.
+    """
+    (node_id, cluster_id), _ = _decode(data, "metadata", numbers=2)
+    return Metadata(node_id, cluster_id)
+
+
+def _field(tag: bytes, data: bytes) -> bytes:
+    return tag + varint(len(data)) + data
+
+
+def _fields(data: bytes, what: str) -> Iterator[tuple[int, int | bytes]]:
+    """Every field, the unknown ones too; fixed-width values as bytes."""
+    position, end = 0, len(data)
+    while position < end:
+        tag, position = _read_varint(data, position, what)
+        number, wire_type = tag >> 3, tag & 7
+        if not 0 < number < 1 << 29:
+            raise ValueError(f"{what}: field number {number} before byte {position}")
+        if wire_type == 0:
+            value, position = _read_varint(data, position, what)
+            yield number, value
+            continue
+        if wire_type == 2:
+            size, position = _read_varint(data, position, what)
+        elif wire_type in _FIXED_SIZES:
+            size = _FIXED_SIZES[wire_type]
+        else:
+            raise ValueError(f"{what}: wire type {wire_type} before byte {position}")
+        if size > end - position:
+            raise ValueError(f"{what}: field {number} has {size} bytes, {end - position} are left")
+        yield number, data[position : position + size]
+        position += size
+
+
+def _read_varint(data: bytes, position: int, what: str) -> tuple[int, int]:
+    """The number at a position, and the position after it."""
+    number = shift = 0
+    try:
+        while True:
+            byte = data[position]
+            position += 1
+            if byte < 0x80:
+                number |= byte << shift
+                break
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if shift == 70:
+                raise ValueError(f"{what}: a number of more than 10 bytes before byte {position}")
+    except IndexError:
+        raise ValueError(f"{what}: ends inside a number, at byte {position}") from None
+    if number >> _UINT64_BITS:
+        raise ValueError(f"{what}: a number of more than 64 bits before byte {position}")
+    return number, position
+
+
+def _decode(data: bytes, what: str, numbers: int, payload: bool = False) -> tuple[list[int], bytes | None]:
+    """The fields 1 to ``numbers``, and the bytes of the field after them; all others are skipped."""
+    values = [0] * numbers
+    content = None
+    for number, value in _fields(data, what):
+        if number <= numbers:
+            if not isinstance(value, int):
+                raise ValueError(f"{what}: field {number} is not a number")
+            values[number - 1] = value
+        elif payload and number == numbers + 1:
+            if not isinstance(value, bytes):
+                raise ValueError(f"{what}: field {number} is not bytes")
+            content = value
+    return values, content
+
+
+def _packed(data: bytes) -> Iterator[int]:
+    position = 0
+    while position < len(data):
+        number, position = _read_varint(data, position, "conf state")
+        yield number
