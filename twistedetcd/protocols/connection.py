@@ -17,6 +17,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.tcp import Connection as TCPConnection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -37,7 +38,8 @@ class GRPCProtocol(Protocol):
     One client over HTTP/2.
 
     It is its transport's producer: output the transport will not take waits here, and while too much of it
-    waits, or too many calls are in progress, nothing is read.
+    waits, or too many calls are in progress, nothing is read.  A TCP transport that has nothing of ours left
+    is written to directly, which saves a turn of the reactor and three system calls a write.
     """
 
     _log = Logger()
@@ -58,8 +60,10 @@ class GRPCProtocol(Protocol):
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._reading = True
+        self._write: Callable[[bytes], None]
 
     def connectionMade(self) -> None:
+        self._write = self._write_now if isinstance(self.transport, TCPConnection) else self.transport.write
         self.transport.registerProducer(self, True)
         self._factory.connections[self] = None
         self._turn.write(self)
@@ -93,12 +97,21 @@ class GRPCProtocol(Protocol):
             if self._waiting_bytes > QUEUED_BYTES_MAX:
                 self._pause_reading()
         elif out:
-            self.transport.write(b"".join(out))
+            self._write(b"".join(out))
             if not self._reading:
                 self._resume_reading()
         if self.grpc.http2.closed or (self.grpc.http2.draining and not self.grpc.http2.streams):
             self.transport.unregisterProducer()
             self.transport.loseConnection()
+
+    def _write_now(self, data: bytes) -> None:
+        sent = self.transport.writeSomeData(data)
+        if not isinstance(sent, int):
+            sent = 0  # the connection is lost; the transport finds out and says so as always
+        if sent < len(data):
+            self.transport.write(data[sent:] if sent else data)
+            # The transport shall tell when it has sent the last byte, however few there are.
+            self._blocked = self.transport.producerPaused = True
 
     def pauseProducing(self) -> None:
         self._blocked = True
@@ -107,7 +120,7 @@ class GRPCProtocol(Protocol):
         self._blocked = False
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if waiting:
-            self.transport.write(b"".join(waiting))
+            self._write(b"".join(waiting))
         if not self._reading:
             self._resume_reading()
 

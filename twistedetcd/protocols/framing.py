@@ -79,10 +79,14 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
 
 
 class EventKind(IntEnum):
-    """What a `receive` may report.  An event is a tuple of kind, stream and argument."""
+    """
+    What a `receive` may report.  An event is a tuple of kind, stream and argument.
 
-    WHOLE = 0  # a new stream, its request complete; argument: the body
-    OPENED = 1  # a new stream, more to come; argument: None
+    A stream is OPENED; then its body comes WHOLE, or as any number of DATA and ENDED.
+    """
+
+    OPENED = 0  # a new stream; argument: None
+    WHOLE = 1  # the request is complete, and came in one frame; argument: the body
     DATA = 2  # part of a body; argument: the bytes, to be given back with `consumed`
     ENDED = 3  # the request is complete; argument: None
     RESET = 4  # the peer gave the stream up, or broke its rules; argument: the error code

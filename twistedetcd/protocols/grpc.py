@@ -20,7 +20,7 @@ from twistedetcd.protocols.http2 import ServerConnection
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 PARTIAL_BYTES_MAX = 64 * 1024 * 1024  # bodies not complete yet, over all calls of a connection
 
-_WHOLE, _OPENED, _DATA, _ENDED, _RESET, _WRITABLE, _TERMINATED = EventKind
+_OPENED, _WHOLE, _DATA, _ENDED, _RESET, _WRITABLE, _TERMINATED = EventKind
 _TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _HEAD: list[Header] = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _OK = WholeResponse(encode(_HEAD), encode([(b"grpc-status", b"0")]))
@@ -214,13 +214,16 @@ class Connection:
         served = 0
         limit = self._message_bytes_max
         for kind, call, argument in self.http2.receive(data):
-            if kind == _WHOLE:
+            if kind == _OPENED:
                 call.connection = self
                 request = call.request
-                unary = request.unary
                 if request.timeout_seconds is not None:
                     call.deadline = now + request.timeout_seconds
                     self._deadlines = True
+                if request.unary is None:
+                    self._open(call)
+            elif kind == _WHOLE:
+                unary = call.request.unary
                 if (
                     unary is not None
                     and argument[:1] == b"\0"
@@ -229,15 +232,8 @@ class Connection:
                     served += 1
                     unary(call, argument[5:])
                 else:
-                    self._open(call)
                     self._data(call, argument)
-                    self._ended(call)
-            elif kind == _OPENED:
-                call.connection = self
-                if call.request.timeout_seconds is not None:
-                    call.deadline = now + call.request.timeout_seconds
-                    self._deadlines = True
-                self._open(call)
+                    served += self._ended(call)
             elif kind == _DATA:
                 self._data(call, argument)
             elif kind == _ENDED:

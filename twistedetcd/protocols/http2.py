@@ -54,7 +54,7 @@ from twistedetcd.protocols.framing import (
 from twistedetcd.protocols.hpack import Decoder, Header, HeaderBlockError, HeaderListTooLargeError
 
 # Plain names: an attribute of an enumeration costs a look-up on the hot path.
-_WHOLE, _OPENED, _DATA, _ENDED, _RESET, _WRITABLE, _TERMINATED = EventKind
+_OPENED, _WHOLE, _DATA, _ENDED, _RESET, _WRITABLE, _TERMINATED = EventKind
 
 
 class ServerConnection:
@@ -144,29 +144,34 @@ class ServerConnection:
             stop = start + length
             if stop > end:
                 break
-            if kind == HEADERS and flags == END_HEADERS and self._block is None and stream_id > self._last_id:
-                # The short road: a header block seen before and, right behind it, the whole body.
+            # The short roads, for most frames there are: a header block seen before, a body in one frame.
+            if kind == DATA and flags == END_STREAM:
+                stream = streams.get(stream_id)
+                if (
+                    stream is not None
+                    and not stream.remote_closed
+                    and stream.receive_window == STREAM_WINDOW
+                    and self._block is None
+                ):
+                    stream.remote_closed = True
+                    self._received += length
+                    events.append((_WHOLE, stream, data[start:stop]))
+                    at = stop
+                    continue
+            elif kind == HEADERS and flags == END_HEADERS and stream_id & 1 and stream_id > self._last_id:
                 request = remembered.get(data[start:stop])
-                if request is not None and end - stop >= 9 and stream_id & 1 and not self.draining:
-                    high, low, kind, flags, data_id = unpack_header(data, stop)
-                    length = high << 8 | low
-                    finish = stop + 9 + length
-                    if (
-                        kind == DATA
-                        and flags == END_STREAM
-                        and data_id == stream_id
-                        and finish <= end
-                        and length <= FRAME_BYTES_MAX
-                        and (self._streams_max is None or len(streams) < self._streams_max)
-                    ):
-                        self._last_id = stream_id
-                        self._received += length
-                        stream = self._stream_class(stream_id, request, self._peer_initial_window, True)
-                        streams[stream_id] = stream
-                        events.append((_WHOLE, stream, data[stop + 9 : finish]))
-                        at = finish
-                        continue
-                kind, flags = HEADERS, END_HEADERS
+                if (
+                    request is not None
+                    and self._block is None
+                    and not self.draining
+                    and (self._streams_max is None or len(streams) < self._streams_max)
+                ):
+                    self._last_id = stream_id
+                    stream = self._stream_class(stream_id, request, self._peer_initial_window, False)
+                    streams[stream_id] = stream
+                    events.append((_OPENED, stream, None))
+                    at = stop
+                    continue
             try:
                 self._frame(kind, flags, stream_id & 0x7FFFFFFF, data[start:stop], events)
             except StreamFaultError as fault:
@@ -255,7 +260,9 @@ class ServerConnection:
             raise StreamFaultError(stream_id, ErrorCode.REFUSED_STREAM, "no more streams")
         stream = self._stream_class(stream_id, request, self._peer_initial_window, ended)
         self.streams[stream_id] = stream
-        events.append((_WHOLE, stream, b"") if ended else (_OPENED, stream, None))
+        events.append((_OPENED, stream, None))
+        if ended:
+            events.append((_ENDED, stream, None))
 
     def _request(self, stream_id: int, block: bytes) -> Any:
         request = self._remembered.get(block)

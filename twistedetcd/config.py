@@ -1,0 +1,447 @@
+"""
+config: flags, ``ETCD_*`` variables and the YAML file, into one frozen `Config`.
+
+The only parser.  Nothing here reads the process's arguments, environment or disk: all three are handed in.
+
+Yours to change: a check that flags must pass together.
+With care: which exit status a mistake has; scripts look at it.
+Never: a default (it belongs into ``flagtable.py``), or a setting that other rooms read from elsewhere.
+Imports errors and flagtable.  Imported by service and tap.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from twistedetcd import __version__
+from twistedetcd.errors import ConfigError, UsageError
+from twistedetcd.flagtable import FLAGS, SPECIAL, SUPPORTED, Flag, Value, parse_urls
+
+ETCD_VERSION = "3.6.14"
+"""The etcd whose flags these are, and whose version ``--version`` names."""
+
+ELECTION_TIMEOUT_MS_MAX = 50_000
+REQUEST_BYTES_RECOMMENDED = 10 * 1024 * 1024
+NANOSECONDS = 10**9
+
+
+class Answered(Exception):  # noqa: N818  (nothing went wrong)
+    """``--help`` or ``--version`` was given: print ``text`` on the standard output and end with status 0."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """
+    What a member is told when it starts, checked; made by `parse`.
+
+    URLs are in ascending order, each once.  A listening URL has the scheme http and names an IP address or
+    localhost.  ``initial_cluster`` holds this member only.  No number is negative, no interval of raft zero.
+    ``warnings`` are sentences for the log.
+    """
+
+    name: str
+    data_dir: str
+    wal_dir: str | None
+    listen_peer_urls: tuple[str, ...]
+    listen_client_urls: tuple[str, ...]
+    heartbeat_interval_ms: int
+    election_timeout_ms: int
+    initial_election_tick_advance: bool
+    max_txn_ops: int
+    max_request_bytes: int
+    max_concurrent_streams: int
+    backend_batch_interval_seconds: float
+    backend_batch_limit: int
+    initial_advertise_peer_urls: tuple[str, ...]
+    advertise_client_urls: tuple[str, ...]
+    initial_cluster: Mapping[str, tuple[str, ...]]
+    initial_cluster_state: str
+    initial_cluster_token: str
+    pre_vote: bool
+    log_level: str
+    log_format: str
+    log_outputs: tuple[str, ...]
+    backend: str
+    fsync_in: str
+    unsafe_no_fsync: bool
+    compaction_batch_limit: int
+    compaction_sleep_interval_seconds: float
+    warnings: tuple[str, ...]
+
+    @property
+    def tick_seconds(self) -> float:
+        """How often raft ticks; a leader's heartbeat goes out with each tick."""
+        return self.heartbeat_interval_ms / 1000
+
+    @property
+    def election_ticks(self) -> int:
+        """Ticks without a leader before an election."""
+        return self.election_timeout_ms // self.heartbeat_interval_ms
+
+    @property
+    def peer_addresses(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each of ``listen_peer_urls``."""
+        return tuple(map(address, self.listen_peer_urls))
+
+    @property
+    def client_addresses(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each of ``listen_client_urls``."""
+        return tuple(map(address, self.listen_client_urls))
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    flag: Flag
+    value: Value
+    source: str  # what the operator wrote it as: --name, ETCD_NAME, or a key of the file
+
+
+_Settings = dict[str, _Setting]  # by the flag's name
+
+
+def parse(
+    arguments: Sequence[str], environment: Mapping[str, str], read_file: Callable[[str], bytes]
+) -> Config:
+    """
+    Read and check everything an operator can set.
+
+    Args:
+        arguments: What followed the program's name.
+        environment: All variables; those that begin with ``ETCD_`` count, unless they are empty.
+        read_file: Called once, with a path, when there is a configuration file; nothing else counts then.
+
+    Raises:
+        Answered: ``--help`` or ``--version``.
+        UsageError: A flag that is not known or does not parse.
+        ConfigError: Anything else that keeps the member from starting; the text is one sentence.
+    """
+    warnings: list[str] = []
+    settings = _from_arguments(arguments)
+    if _given(settings, "version"):
+        raise Answered(version_text())
+    path = _given(settings, "config-file") or environment.get(variable("config-file"))
+    if path:
+        settings = _from_file(_load(str(path), read_file), warnings)
+    else:
+        settings |= _from_environment(environment, settings, warnings)
+        if "listen-client-urls" in settings and "advertise-client-urls" not in settings:
+            raise ConfigError(
+                "--advertise-client-urls is required when --listen-client-urls is set explicitly"
+            )
+    return _checked(_obeyed(settings, warnings), warnings)
+
+
+def variable(name: str) -> str:
+    """The environment variable that sets a flag."""
+    return "ETCD_" + name.upper().replace("-", "_")
+
+
+def address(url: str) -> tuple[str, int]:
+    """Host and port of a checked URL; an IPv6 host comes without brackets."""
+    split = urlsplit(url)
+    assert split.hostname is not None and split.port is not None, url
+    return split.hostname, split.port
+
+
+def version_text() -> str:
+    """What ``--version`` prints: etcd's four lines, for scripts that look for the first."""
+    return (
+        f"etcd Version: {ETCD_VERSION}\nGit SHA: twistedetcd-{__version__}\n"
+        f"Go Version: none, Python {platform.python_version()}\n"
+        f"Go OS/Arch: {sys.platform}/{platform.machine()}\n"
+    )
+
+
+def help_text() -> str:
+    """What ``--help`` prints."""
+    lines = [
+        "Usage: twistedetcd [--flag=value ...]",
+        "",
+        "Each flag is also an environment variable, such as",
+    ]
+    lines += [f"{variable('data-dir')} for --data-dir.  Durations: 100ms, 5s, 1h."]
+    for heading, flags in {**SUPPORTED, "Other": SPECIAL}.items():
+        lines += ["", f"{heading}:"]
+        for flag in flags:
+            default = flag.zero or flag.default
+            lines += [f"  --{flag.name}={flag.kind.word}"]
+            lines += [f"      {flag.help}" + (f" (default {default})" if default else "")]
+    shown = {flag.name for flags in (*SUPPORTED.values(), SPECIAL) for flag in flags}
+    lines += ["", "Known, and refused unless given the default:"]
+    lines += [f"  --{name}" for name in sorted(FLAGS.keys() - shown) if not FLAGS[name].ignored]
+    return "\n".join([*lines, ""])
+
+
+def _given(settings: _Settings, name: str) -> Value:
+    return settings[name].value if name in settings else ""
+
+
+def _from_arguments(arguments: Sequence[str]) -> _Settings:
+    """One or two dashes; ``-name value`` or ``-name=value``; a switch takes its value after ``=`` only."""
+    settings: _Settings = {}
+    rest = list(arguments)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        argument = rest.pop(0)
+        if argument == "--":
+            break
+        name, has_value, text = argument[2 if argument.startswith("--") else 1 :].partition("=")
+        if not name or name.startswith("-"):
+            raise UsageError(f"bad flag syntax: {argument}")
+        if name in ("h", "help"):
+            raise Answered(help_text())
+        if name not in FLAGS:
+            raise UsageError(f"flag provided but not defined: -{name}")
+        flag = FLAGS[name]
+        if not has_value and flag.kind.is_switch:
+            text = "true"
+        elif not has_value:
+            if not rest:
+                raise UsageError(f"flag needs an argument: -{name}")
+            text = rest.pop(0)
+        try:
+            settings[name] = _Setting(flag, flag.kind.parse(text), f"--{name}")
+        except ValueError as error:
+            raise UsageError(f'invalid value "{text}" for flag -{name}: {error}') from error
+    if rest:
+        raise ConfigError(f'"{rest[0]}" is not a valid flag')
+    return settings
+
+
+def _from_environment(environment: Mapping[str, str], arguments: _Settings, warnings: list[str]) -> _Settings:
+    settings: _Settings = {}
+    flags = {variable(flag.name): flag for flag in FLAGS.values() if flag.name != "config-file"}
+    for name, text in sorted(environment.items()):
+        if not name.startswith("ETCD_") or not text or name == variable("config-file"):
+            continue
+        flag = flags.get(name)
+        if flag is None:
+            warnings.append(f"unrecognized environment variable {name}")
+        elif flag.name == "version":
+            warnings.append(f"{name} is ignored: it is a flag only")
+        elif flag.name in arguments:
+            raise ConfigError(
+                "conflicting environment variable is shadowed by corresponding command-line flag: "
+                f"{name} and --{flag.name}"
+            )
+        else:
+            try:
+                settings[flag.name] = _Setting(flag, flag.kind.parse(text), name)
+            except ValueError as error:
+                raise ConfigError(f'invalid value "{text}" for {name}: {error}') from error
+    return settings
+
+
+_TRANSPORT_KEYS = ("cert-file", "key-file", "client-cert-file", "client-key-file", "client-cert-auth")
+_NESTED: Mapping[str, Mapping[str, str]] = {
+    "client-transport-security": {key: key for key in (*_TRANSPORT_KEYS, "trusted-ca-file", "auto-tls")}
+    | {"allowed-hostname": "client-cert-allowed-hostname"},
+    "peer-transport-security": {
+        key: f"peer-{key}"
+        for key in (*_TRANSPORT_KEYS, "trusted-ca-file", "auto-tls", "skip-client-san-verification")
+    }
+    | {"allowed-hostname": "peer-cert-allowed-hostname", "allowed-cn": "peer-cert-allowed-cn"},
+    "socket-options": {key: f"socket-{key}" for key in ("reuse-port", "reuse-address")},
+    "discovery-config": {"token": "discovery-token"},
+    "discovery-config.client": {
+        key: f"discovery-{key}"
+        for key in ("endpoints", "dial-timeout", "request-timeout", "keepalive-time", "keepalive-timeout")
+    },
+    "discovery-config.client.secure": {
+        key: f"discovery-{key}"
+        for key in ("cert", "key", "cacert", "insecure-transport", "insecure-skip-tls-verify")
+    },
+    "discovery-config.client.auth": {"username": "discovery-user", "password": "discovery-password"},
+}
+_NESTED_NAMES = {f"{section}.{key}": name for section, keys in _NESTED.items() for key, name in keys.items()}
+_FLAG_ONLY = {
+    "raft-read-timeout",
+    "raft-write-timeout",
+    "client-crl-file",
+    "peer-crl-file",
+    "discovery-fallback",
+}
+_FLAG_ONLY |= {"version", "config-file", *_NESTED_NAMES.values()}
+
+FILE_KEYS: Mapping[str, Flag] = MappingProxyType(
+    {name: flag for name, flag in FLAGS.items() if name not in _FLAG_ONLY and not flag.ignored}
+    | {path: FLAGS[name] for path, name in _NESTED_NAMES.items()}
+    | {"experimental-snapshot-catch-up-entries": FLAGS["experimental-snapshot-catchup-entries"]}
+)
+"""The flag that each key of the configuration file sets; keys inside of keys are joined by dots."""
+
+
+def _load(path: str, read_file: Callable[[str], bytes]) -> Mapping[object, object]:
+    try:
+        text = read_file(path)
+        # JSON may be indented by tabs, which YAML forbids.
+        tree = json.loads(text) if text.lstrip().startswith(b"{") else yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read the config file {path}: {error.strerror or error}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"the config file {path} is not valid YAML: {reason}") from error
+    if not isinstance(tree, dict | None):
+        raise ConfigError(f"the config file {path} must hold keys and values")
+    return tree or {}
+
+
+def _from_file(tree: Mapping[object, object], warnings: list[str]) -> _Settings:
+    settings: _Settings = {}
+    for key, value in _leaves(tree, ""):
+        flag = FILE_KEYS.get(key)
+        if flag is None:
+            warnings.append(f"{key} in the config file is not known, and ignored")
+            continue
+        source = f"{key} in the config file"
+        try:
+            settings[flag.name] = _Setting(flag, flag.kind.of_yaml(value), source)
+        except ValueError as error:
+            raise ConfigError(f"invalid value for {source}: {error}") from error
+    return settings
+
+
+def _leaves(tree: Mapping[object, object], prefix: str) -> Iterator[tuple[str, object]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key}", value
+
+
+def _obeyed(settings: _Settings, warnings: list[str]) -> dict[str, Any]:
+    """
+    The fields of a `Config`, unchecked.
+
+    Raises:
+        ConfigError: Something was set that we do not do.
+    """
+    flags = [flag for flags in SUPPORTED.values() for flag in flags]
+    values = {flag.name: flag.default_value for flag in flags}
+    for name, setting in settings.items():
+        flag = setting.flag
+        if flag.ignored:
+            warnings.append(f"{setting.source} is no longer supported, and ignored")
+            continue
+        if flag.replaced_by:
+            if flag.replaced_by in settings:
+                new = flag.replaced_by
+                raise ConfigError(
+                    f"cannot set --{name} and --{new} at the same time, please use --{new} only"
+                )
+            warnings.append(f"{setting.source} is an old name: use {flag.replaced_by}")
+            flag = FLAGS[flag.replaced_by]
+        if flag.name == "logger" and setting.value != "zap":
+            raise ConfigError(f'unknown logger option "{setting.value}"')
+        value = flag.meaning(setting.value)
+        if flag.name in values:
+            values[flag.name] = value
+        elif not flag.help and value != flag.default_value:
+            raise ConfigError(f"{setting.source} is not supported by this version of twistedetcd")
+    return {flag.field: _in_unit(flag, values[flag.name]) for flag in flags}
+
+
+def _in_unit(flag: Flag, value: Value) -> Value | float:
+    if isinstance(value, int) and value < 0:
+        raise ConfigError(f"--{flag.name} must not be negative")
+    return value / NANOSECONDS if isinstance(value, int) and flag.kind.unit == "_seconds" else value
+
+
+def _checked(fields: dict[str, Any], warnings: list[str]) -> Config:
+    """
+    Check the fields against each other, and fill in what follows from others.
+
+    Raises:
+        ConfigError: They do not go together.
+    """
+    name: str = fields["name"]
+    if not name:
+        raise ConfigError("--name must not be empty")
+    for role in ("peer", "client"):
+        for url in fields[f"listen_{role}_urls"]:
+            _check_listen_url(f"--listen-{role}-urls", url)
+    if fields["initial_cluster_state"] != "new":
+        raise ConfigError("--initial-cluster-state=existing is not supported by this version of twistedetcd")
+    _check_timing(fields["heartbeat_interval_ms"], fields["election_timeout_ms"])
+    unknown = set(fields["log_outputs"]) - {"default", "stderr", "stdout"}
+    if unknown or not fields["log_outputs"]:
+        raise ConfigError(
+            "--log-outputs other than default, stderr and stdout is not supported by this version"
+        )
+    if fields["max_request_bytes"] > REQUEST_BYTES_RECOMMENDED:
+        warnings.append(f"--max-request-bytes is above the {REQUEST_BYTES_RECOMMENDED} that etcd recommends")
+    fields["data_dir"] = fields["data_dir"] or f"{name}.etcd"
+    fields["wal_dir"] = fields["wal_dir"] or None
+    fields["initial_cluster"] = _initial_cluster(
+        fields["initial_cluster"], name, fields["initial_advertise_peer_urls"]
+    )
+    return Config(**fields, warnings=tuple(warnings))
+
+
+def _check_listen_url(flag: str, url: str) -> None:
+    split = urlsplit(url)
+    if split.scheme != "http":
+        raise ConfigError(f"{flag} {url}: {split.scheme} is not supported by this version of twistedetcd")
+    try:
+        if split.hostname != "localhost":
+            ip_address(split.hostname or "")
+    except ValueError:
+        raise ConfigError(f"expected IP in URL for binding ({url})") from None
+
+
+def _check_timing(heartbeat_ms: int, election_ms: int) -> None:
+    if heartbeat_ms == 0:
+        raise ConfigError("--heartbeat-interval must be >0 (set to 0ms)")
+    if 5 * heartbeat_ms > election_ms:
+        raise ConfigError(
+            f"--election-timeout[{election_ms}ms] should be at least as 5 times as "
+            f"--heartbeat-interval[{heartbeat_ms}ms]"
+        )
+    if election_ms > ELECTION_TIMEOUT_MS_MAX:
+        raise ConfigError(
+            f"--election-timeout[{election_ms}ms] is too long, and should be set less than "
+            f"{ELECTION_TIMEOUT_MS_MAX}ms"
+        )
+
+
+def _initial_cluster(text: str, name: str, advertised: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    if not text:
+        return MappingProxyType({name: advertised})
+    listed: dict[str, list[str]] = {}
+    for item in text.split(","):
+        member, _, url = item.strip().partition("=")
+        listed.setdefault(member, []).append(url)
+    try:
+        cluster = {member: parse_urls(",".join(urls)) for member, urls in listed.items()}
+    except ValueError as error:
+        raise ConfigError(f"--initial-cluster must be NAME=URL,...: {error}") from error
+    if name not in cluster:
+        raise ConfigError(f"--initial-cluster does not name this member, {name}")
+    if len(cluster) > 1:
+        raise ConfigError(
+            "--initial-cluster of several members is not supported by this version of twistedetcd"
+        )
+    if list(map(_numeric, cluster[name])) != list(map(_numeric, advertised)):
+        raise ConfigError(
+            f"--initial-cluster has {','.join(cluster[name])} for {name}, but "
+            f"--initial-advertise-peer-urls is {','.join(advertised)}"
+        )
+    return MappingProxyType(cluster)
+
+
+def _numeric(url: str) -> str:
+    """etcd compares what host names resolve to; without asking anybody, that is known of one name only."""
+    return url.replace("//localhost:", "//127.0.0.1:")
