@@ -15,6 +15,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -286,17 +287,22 @@ FILE_KEYS: Mapping[str, Flag] = MappingProxyType(
 
 def _load(path: str, read_file: Callable[[str], bytes]) -> Mapping[object, object]:
     try:
-        text = read_file(path)
-        # JSON may be indented by tabs, which YAML forbids.
-        tree = json.loads(text) if text.lstrip().startswith(b"{") else yaml.safe_load(text)
+        tree = _tree(read_file(path))
     except OSError as error:
         raise ConfigError(f"cannot read the config file {path}: {error.strerror or error}") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"the config file {path} is not valid YAML: {reason}") from error
     if not isinstance(tree, dict | None):
         raise ConfigError(f"the config file {path} must hold keys and values")
     return tree or {}
+
+
+def _tree(text: bytes) -> Any:
+    """JSON is YAML, except that tabs may indent it."""
+    with suppress(ValueError):
+        return json.loads(text)
+    return yaml.safe_load(text)
 
 
 def _from_file(tree: Mapping[object, object], warnings: list[str]) -> _Settings:
@@ -323,12 +329,7 @@ def _leaves(tree: Mapping[object, object], prefix: str) -> Iterator[tuple[str, o
 
 
 def _obeyed(settings: _Settings, warnings: list[str]) -> dict[str, Any]:
-    """
-    The fields of a `Config`, unchecked.
-
-    Raises:
-        ConfigError: Something was set that we do not do.
-    """
+    """The fields of a `Config`, unchecked; refuses what we do not do."""
     flags = [flag for flags in SUPPORTED.values() for flag in flags]
     values = {flag.name: flag.default_value for flag in flags}
     for name, setting in settings.items():
@@ -361,12 +362,7 @@ def _in_unit(flag: Flag, value: Value) -> Value | float:
 
 
 def _checked(fields: dict[str, Any], warnings: list[str]) -> Config:
-    """
-    Check the fields against each other, and fill in what follows from others.
-
-    Raises:
-        ConfigError: They do not go together.
-    """
+    """The fields as a `Config`, checked against each other; some follow from others."""
     name: str = fields["name"]
     if not name:
         raise ConfigError("--name must not be empty")

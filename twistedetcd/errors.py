@@ -56,7 +56,7 @@ class EmptyKeyError(EtcdError):
 
 
 class KeyNotFoundError(EtcdError):
-    """ignore_value or ignore_lease needs a key that exists; also a transaction's operation without a member."""
+    """ignore_value or ignore_lease needs a key that exists; also an operation that asks for nothing."""
 
     code = Code.INVALID_ARGUMENT
     message = "etcdserver: key not found"
@@ -212,4 +212,4 @@ class ConfigError(MemberError):
 
 
 class UsageError(ConfigError):
-    """A flag that is not known or does not parse; ends the process with status 2, as upstream's parser does."""
+    """A flag that is not known or does not parse; ends the process with status 2, as upstream's does."""

@@ -410,10 +410,11 @@ _V2_STATES = _one_of("write-only", "write-only-skip-check", "write-only-drop-dat
 # Each is also known as experimental-NAME.
 _FORMERLY_EXPERIMENTAL = """
     bootstrap-defrag-threshold-megabytes compact-hash-check-time compaction-batch-limit
-    compaction-sleep-interval corrupt-check-time distributed-tracing-address distributed-tracing-instance-id downgrade-check-time
-    distributed-tracing-sampling-rate distributed-tracing-service-name enable-distributed-tracing memory-mlock
-    peer-skip-client-san-verification snapshot-catchup-entries warning-apply-duration
-    warning-unary-request-duration watch-progress-notify-interval
+    compaction-sleep-interval corrupt-check-time distributed-tracing-address
+    distributed-tracing-instance-id distributed-tracing-sampling-rate distributed-tracing-service-name
+    downgrade-check-time enable-distributed-tracing memory-mlock peer-skip-client-san-verification
+    snapshot-catchup-entries warning-apply-duration warning-unary-request-duration
+    watch-progress-notify-interval
 """
 
 

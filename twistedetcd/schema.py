@@ -13,7 +13,7 @@ Never: the meaning of one that has been released.
 from __future__ import annotations
 
 KEY = b"key"
-"""mvcc: record key (`twistedetcd.mvcc.revision`) → ``mvccpb.KeyValue``; written once, removed by compaction."""
+"""mvcc: record key (`mvcc.revision`) → ``mvccpb.KeyValue``; written once, removed by compaction."""
 
 META = b"meta"
 """What the state machine knows of itself; each key below belongs to one room."""

@@ -11,10 +11,10 @@ import os
 import random
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
@@ -57,6 +57,7 @@ from twistedetcd.wire import Metadata, decode_metadata, encode_metadata
 GRPC_OVERHEAD_BYTES = 512 * 1024  # what a request message may be larger than an entry
 DRAIN_POLL_SECONDS = 0.05
 LISTEN_BACKLOG = 1024
+UNLIMITED_STREAMS = 2**32 - 1  # the flag's default, which is not announced
 
 
 class EtcdService(MultiService):
@@ -85,7 +86,6 @@ class EtcdService(MultiService):
         self._reactor = reactor
         self._on_fatal = on_fatal
         self._member: EtcdServer | None = None
-        self._threads: ThreadPool | None = None
         self._closers: list[Callable[[], object]] = []
         self._ports: list[IListeningPort] = []
         self._factory: ClientPortFactory | None = None
@@ -138,9 +138,9 @@ class EtcdService(MultiService):
         if config.wal_dir:
             files.make_directory(os.path.dirname(os.path.abspath(wal_dir)))
 
-        self._threads = ThreadPool(minthreads=0, maxthreads=1, name="twistedetcd writer")
-        self._threads.start()
-        self._closers.append(self._threads.stop)
+        writer = ThreadPool(minthreads=0, maxthreads=1, name="twistedetcd writer")
+        writer.start()
+        self._closers.append(writer.stop)
         workers = ThreadPool(minthreads=0, maxthreads=2, name="twistedetcd worker")
         workers.start()
         self._closers.append(workers.stop)
@@ -176,7 +176,7 @@ class EtcdService(MultiService):
         mark = AppliedMark(pending)
 
         draw = random.SystemRandom().randrange
-        ticks = config.election_timeout_ms // config.heartbeat_interval_ms
+        ticks = config.election_ticks
         raft: RawNode
         storage: MemoryStorage
         if recovered is not None:
@@ -214,7 +214,7 @@ class EtcdService(MultiService):
             clock=clock,
             pending=pending,
             backend=backend,
-            run_in_writer=lambda work: deferToThreadPool(clock, self._threads, work),
+            run_in_writer=lambda work: deferToThreadPool(clock, writer, work),
             stamp=lambda: mark.write(member.applied_index, member.applied_term, raft.status().configuration),
             failed=member.failed,
             interval_seconds=config.backend_batch_interval_seconds,
@@ -225,7 +225,7 @@ class EtcdService(MultiService):
             raft=raft,
             storage=storage,
             wal=wal,
-            tick_seconds=config.heartbeat_interval_ms / 1000,
+            tick_seconds=config.tick_seconds,
             apply=member.apply,
             failed=member.failed,
             next_context=milliseconds << 20,
@@ -239,7 +239,7 @@ class EtcdService(MultiService):
             methods(member, config.max_txn_ops),
             site(member),
             config.max_request_bytes + GRPC_OVERHEAD_BYTES,
-            config.max_concurrent_streams,
+            None if config.max_concurrent_streams == UNLIMITED_STREAMS else config.max_concurrent_streams,
             terms,
         )
         started = member.start(node, committer, applier, mark.index, mark.term)
@@ -254,16 +254,14 @@ class EtcdService(MultiService):
         return None
 
     def _listen(self, _: None) -> None:
-        for url in self._config.listen_client_urls:
-            where = urlsplit(url)
+        for host, port in self._config.client_addresses:
+            interface = "127.0.0.1" if host == "localhost" else host
             try:
-                port = self._reactor.listenTCP(
-                    where.port, self._factory, LISTEN_BACKLOG, where.hostname or ""
-                )
-            except OSError as error:
-                raise MemberError(f"cannot listen on {url}: {error}") from error
-            self._ports.append(port)
-            self._log.info("ready to serve client requests on {url}", url=url)
+                listening = self._reactor.listenTCP(port, self._factory, LISTEN_BACKLOG, interface)
+            except CannotListenError as error:
+                raise MemberError(f"cannot listen on {host}:{port}: {error.socketError}") from error
+            self._ports.append(listening)
+            self._log.info("ready to serve client requests on {host}:{port}", host=host, port=port)
 
     def _fatal(self, failure: Failure) -> None:
         if failure.check(MemberError, OSError):

@@ -8,7 +8,7 @@ from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from twistedetcd.api.maintenance import SERVED_VERSION
+from twistedetcd.config import ETCD_VERSION
 from twistedetcd.errors import Code
 from twistedetcd.schema import STORAGE_FORMAT
 from twistedetcd.server.member import EtcdServer
@@ -51,7 +51,7 @@ class _Version(_Page):
     def get(self, request: Request) -> bytes:
         request.setHeader(b"Content-Type", b"application/json")
         versions = {
-            "etcdserver": SERVED_VERSION,
+            "etcdserver": ETCD_VERSION,
             "etcdcluster": self._member.cluster.version or "not_decided",
             "storage": STORAGE_FORMAT.decode(),
         }

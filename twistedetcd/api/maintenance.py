@@ -6,6 +6,7 @@ from typing import Any
 
 from twistedetcd.api.calls import answer, method
 from twistedetcd.apply import request as kinds
+from twistedetcd.config import ETCD_VERSION
 from twistedetcd.errors import UnknownServiceNameError, UnsupportedError
 from twistedetcd.mvcc.hash import KeyValueHash
 from twistedetcd.pb import health_pb2, rpc_pb2
@@ -13,7 +14,6 @@ from twistedetcd.protocols.grpc import Call, Method
 from twistedetcd.schema import STORAGE_FORMAT
 from twistedetcd.server.member import EtcdServer
 
-SERVED_VERSION = "3.6.14"  # the etcd whose behaviour this is
 DEFAULT_QUOTA_BYTES = 2 * 1024**3
 
 
@@ -36,7 +36,7 @@ class Maintenance:
         member = self._member
         raft = member.node.raft.status()
         response = rpc_pb2.StatusResponse(
-            version=SERVED_VERSION,
+            version=ETCD_VERSION,
             dbSize=member.pending.size_bytes(),
             leader=raft.soft_state.lead,
             raftIndex=raft.hard_state.commit,

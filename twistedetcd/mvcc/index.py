@@ -98,7 +98,7 @@ class Index:
         at = main.to_bytes(8, "big")
         entry = self._live.get(key)
         if entry is not None and entry[:8] <= at:
-            return entry[:RECORD_KEY_BYTES]
+            return bytes(entry[:RECORD_KEY_BYTES])
         slots = self._past.get(key)
         if slots is None:
             return None

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IProtocol,
+    IProtocolFactory,
     IPushProducer,
     IReactorTime,
 )
@@ -209,7 +210,7 @@ class ClientPortFactory(Factory):
         clock: IReactorTime,
         turn: Turn,
         methods: Mapping[bytes, grpc.Method],
-        http: Factory,
+        http: IProtocolFactory,
         message_bytes_max: int = grpc.MESSAGE_BYTES_MAX,
         max_concurrent_streams: int | None = None,
         terms: Callable[[grpc.Request], Any] | None = None,

@@ -1,8 +1,8 @@
 """
 Moves pending writes into the engine, in the background (design D4).
 
-One batch at a time.  When a batch is sealed the consistent index goes into it, never later: a crash replays the
-log from exactly there, and every entry is applied once.
+One batch at a time.  When a batch is sealed the consistent index goes into it, never later: a crash replays
+the log from exactly there, and every entry is applied once.
 """
 
 from __future__ import annotations

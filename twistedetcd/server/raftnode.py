@@ -79,7 +79,7 @@ class RaftNode:
         return self._raft.role == Role.LEADER
 
     def start(self, campaign: bool) -> None:
-        """Begin to tick; with ``campaign``, ask to lead at once (a single member need not wait for others)."""
+        """Begin to tick; with ``campaign``, ask to lead at once: a single member need not wait for others."""
         self._timer = self._clock.callLater(self._tick_seconds, self._tick)
         self._carry_out()
         if campaign:

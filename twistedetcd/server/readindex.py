@@ -1,8 +1,8 @@
 """
-Linearizable reads: each waits until this member has applied what was committed when it came (design, layout).
+Linearizable reads: each waits until this member has applied what was committed when it came.
 
-All reads of a turn share one question to raft.  One question is out at a time; reads that come meanwhile share
-the next one, since the answer to the first may be older than they are.
+All reads of a turn share one question to raft.  One question is out at a time; reads that come meanwhile
+share the next one, since the answer to the first may be older than they are.
 """
 
 from __future__ import annotations

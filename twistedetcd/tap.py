@@ -1,0 +1,122 @@
+"""
+tap: what twistd sees of us, and the one place that touches what belongs to the process.
+
+``twistd etcd FLAGS`` hands the raw flags to ``config.py``.  The garbage collector, the log and the exit
+status are set here, because an application that embeds `EtcdService` decides about them itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+from twisted.python.failure import Failure
+from twisted.python.usage import Options as TwistedOptions
+
+from twistedetcd.config import Answered, Config, parse
+from twistedetcd.errors import ConfigError, MemberError, UsageError
+from twistedetcd.logs import observer
+from twistedetcd.service import EtcdService
+
+_COLLECT_AFTER = 100_000  # allocations: the collector shall not walk a million keys at every turn
+_log = Logger()
+
+
+class Options(TwistedOptions):
+    """The flags of ``twistd etcd``; their one parser is `twistedetcd.config.parse`."""
+
+    synopsis = "[etcd's flags; --help lists them]"
+    config: Config
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        try:
+            self.config = parse(list(options or ()), os.environ, _read_file)
+        except Answered as answer:
+            sys.stdout.write(answer.text)
+            raise SystemExit(0) from None
+        except UsageError as error:
+            sys.stderr.write(f"{error}\nTry 'twistedetcd --help' for the flags.\n")
+            raise SystemExit(2) from None
+        except ConfigError as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None
+
+
+def _read_file(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+class MemberProcess(MultiService):
+    """
+    A process whose purpose is one member: it ends, with status 1, when the member cannot go on.
+
+    Args:
+        config: The member's.
+        own_log: Whether the log is ours to write, as etcd does, or twistd's.
+    """
+
+    def __init__(self, config: Config, own_log: bool) -> None:
+        super().__init__()
+        self._config = config
+        self._own_log = own_log
+        self._etcd = EtcdService(config, on_fatal=self._failed)
+        self._etcd.setServiceParent(self)
+        # on_fatal has said everything about a failure to start.
+        self._etcd.ready.addCallbacks(self._settled, lambda _: None)
+
+    def setServiceParent(self, parent: Any) -> None:
+        super().setServiceParent(parent)
+        if self._own_log and isinstance(parent, Componentized):
+            out = sys.stdout if "stdout" in self._config.log_outputs else sys.stderr
+            parent.setComponent(ILogObserver, observer(out, self._config.log_level, self._config.log_format))
+
+    def startService(self) -> None:
+        for warning in self._config.warnings:
+            _log.warn("{warning}", warning=warning)
+        try:
+            super().startService()
+        except MemberError as error:
+            _log.critical("The member cannot start: {reason}", reason=str(error))
+            raise SystemExit(1) from None
+
+    def _settled(self, _: None) -> None:
+        """What exists now stays: keep the collector away from it."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER, 50, 50)
+
+    def _failed(self, failure: Failure) -> None:
+        from twisted.internet import reactor
+
+        stopping: Any = reactor
+        stopping.addSystemEventTrigger("after", "shutdown", _exit_failed)
+        stopping.callWhenRunning(stopping.stop)
+
+
+def _exit_failed() -> None:
+    # twistd ends with status 0 whenever its reactor stopped by itself.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def makeService(options: Options) -> IService:
+    """The service that ``twistd etcd`` runs; opens nothing."""
+    twistd: Any = options.parent
+    in_foreground = twistd is None or bool(twistd["nodaemon"])
+    return MemberProcess(options.config, own_log=in_foreground and not (twistd and twistd["logfile"]))
+
+
+def main() -> None:
+    """The console script ``twistedetcd``: ``twistd -n --pidfile= etcd``, with the flags that follow."""
+    from twisted.scripts.twistd import run
+
+    sys.argv[1:1] = ["-n", "--pidfile=", "etcd"]
+    run()
