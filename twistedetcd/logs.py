@@ -51,9 +51,9 @@ def as_json_line(event: LogEvent) -> str:
     """One event as etcd's logger would write it: level, ts, caller and msg, then the event's own fields."""
     level = event.get("log_level", LogLevel.info)
     when = datetime.fromtimestamp(event["log_time"], UTC)
-    message = (
-        eventAsText(event, includeTimestamp=False, includeSystem=False) if "log_failure" in event else ""
-    )
+    message = formatEvent(event)
+    if "log_failure" in event:  # with its traceback
+        message = eventAsText(event, includeTimestamp=False, includeSystem=False)
     line = {
         "level": _NAMES.get(level, level.name),
         "ts": when.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
