@@ -59,7 +59,7 @@ class RaftNode:
         self._apply = apply
         self._failed = failed
         self._timer: IDelayedCall | None = None
-        self._saving = False
+        self._busy = False
         self._stopped = False
         self._applied = 0
         self.proposals: list[bytes] = []
@@ -100,7 +100,7 @@ class RaftNode:
 
     def flush(self) -> None:
         """Hand raft all that the turn brought, and do what follows from it."""
-        if self._saving or self._stopped:
+        if self._busy or self._stopped:
             return
         if self.proposals and self._raft.lead:
             proposals, self.proposals = self.proposals, []
@@ -113,34 +113,33 @@ class RaftNode:
         self._carry_out()
 
     def _carry_out(self) -> None:
+        # Whoever is told of a result may propose at once, which must not lead back in here.
+        if self._busy:
+            return
+        self._busy = True
         raft = self._raft
-        while raft.has_ready() and not self._saving and not self._stopped:
+        while raft.has_ready() and not self._stopped:
             ready = raft.ready()
             if ready.entries or ready.hard_state is not None:
                 saved = self._wal.save(ready.hard_state, ready.entries)
                 if not saved.called:
-                    self._saving = True
                     saved.addCallback(self._saved, ready).addErrback(self._fail)
-                    return
+                    return  # still busy
                 if isinstance(saved.result, Failure):
                     saved.addErrback(self._fail)
                     return
-            if not self._after_save(ready):
-                return
+            self._after_save(ready)
+        self._busy = False
 
     def _saved(self, _: None, ready: Ready) -> None:
         """A save that took its time is done: go on, and take in what came meanwhile."""
-        self._saving = False
-        if not self._stopped and self._after_save(ready):
+        if not self._stopped:
+            self._after_save(ready)
+            self._busy = False
             self.flush()
 
-    def _after_save(self, ready: Ready) -> bool:
-        """
-        The rest of a Ready, once it is durable: send, apply, advance.
-
-        Returns:
-            Whether to go on.
-        """
+    def _after_save(self, ready: Ready) -> None:
+        """The rest of a Ready, once it is durable: send, apply, advance."""
         if ready.hard_state is not None:
             self._storage.set_hard_state(ready.hard_state)
         if ready.entries:
@@ -162,7 +161,7 @@ class RaftNode:
         except Exception:
             # An entry that cannot be applied here would make this member differ from the others: stop.
             self._fail(Failure())
-            return False
+            return
         self._raft.advance()
         if ready.read_states or committed:
             self._answer_reads(ready.read_states)
@@ -171,7 +170,6 @@ class RaftNode:
         if ready.soft_state is not None and ready.soft_state.role == Role.LEADER:
             for became_leader in self.on_leader:
                 became_leader()
-        return True
 
     def _answer_reads(self, states: Sequence[ReadState]) -> None:
         if states:
