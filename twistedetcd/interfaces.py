@@ -276,9 +276,7 @@ class IReadView(Interface):
     revision = Attribute("The current revision: that of the newest change.")
     compact_revision = Attribute("Reads below this revision fail; -1 when never compacted.")
 
-    def range(
-        key: bytes, end: bytes | None, revision: int = 0, limit: int = 0
-    ) -> tuple[list[bytes], int]:
+    def range(key: bytes, end: bytes | None, revision: int = 0, limit: int = 0) -> tuple[list[bytes], int]:
         """
         The records of the live keys in a range at a revision, in ascending key order.
 
@@ -312,9 +310,7 @@ class IWriteView(Interface):
     changes = Attribute("How many changes were made so far.")
     revision = Attribute("What a read through it sees as current: ``begin``, one more after a change.")
 
-    def range(
-        key: bytes, end: bytes | None, revision: int = 0, limit: int = 0
-    ) -> tuple[list[bytes], int]:
+    def range(key: bytes, end: bytes | None, revision: int = 0, limit: int = 0) -> tuple[list[bytes], int]:
         """As `IReadView.range`; sees the changes made so far."""
 
     def count(key: bytes, end: bytes | None, revision: int = 0) -> int:
@@ -338,6 +334,14 @@ class IKV(IReadView):
 
     def write() -> IWriteView:
         """Begin the one write transaction; end it before the next begins."""
+
+    def put(key: bytes, value: bytes) -> int:
+        """
+        A write transaction of one put without a lease, which is what most of them are.
+
+        Returns:
+            The store's revision after it.
+        """
 
     def compact(revision: int) -> Iterator[None]:
         """

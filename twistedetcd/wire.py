@@ -20,6 +20,7 @@ from twistedetcd.raft.types import ConfChange, ConfState, Entry, HardState
 _UINT64_BITS = 64
 _SMALL = 1 << 14
 _LOW = _SMALL - 1
+_MEDIUM = 1 << 28
 # Wire types 1 and 5.  None of these messages has such a field: read only to be skipped.
 _FIXED_SIZES = {1: 8, 5: 4}
 
@@ -47,6 +48,8 @@ def varint(number: int) -> bytes:
     """
     if 0 <= number < _SMALL:
         return _VARINTS[number]
+    if 0 < number < _MEDIUM:  # the same as below, without the call
+        return _PARTS[number & _LOW] + _VARINTS[number >> 14]
     if number < 0 or number >> _UINT64_BITS:
         raise ValueError(f"not an unsigned 64-bit number: {number}")
     return _PARTS[number & _LOW] + varint(number >> 14)

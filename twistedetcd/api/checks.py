@@ -95,7 +95,7 @@ def _check_operations(request: TxnRequest, operations_max: int) -> None:
         elif kind == "request_delete_range":
             check_delete_range(operation.request_delete_range)
         elif kind == "request_txn":
-            check_txn(operation.request_txn, operations_max - operations)
+            _check_operations(operation.request_txn, operations_max - operations)
         else:
             raise KeyNotFoundError
 

@@ -9,6 +9,7 @@ from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.pb.rpc_pb2 import RangeRequest
 
 _FROM_KEY = b"\0"
+_INT64_MAX = 2**63 - 1
 
 _SORT_KEYS: dict[int, Callable[[Any], Any]] = {
     RangeRequest.KEY: lambda item: item.key,
@@ -65,7 +66,8 @@ def find(view: View, request: RangeRequest) -> Found:
     end = interval_end(request.range_end)
     if request.count_only:
         return Found([], False, view.count(key, end, revision))
-    limit = max(request.limit, 0)
+    # The largest number is no limit either: nothing could be one more.
+    limit = request.limit if 0 < request.limit < _INT64_MAX else 0
     filtered = (
         request.min_mod_revision
         or request.max_mod_revision

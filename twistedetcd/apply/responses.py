@@ -35,16 +35,21 @@ class Header:
     """
 
     def __init__(self, cluster_id: int, member_id: int) -> None:
-        self._ids = b"\x08" + varint(cluster_id) + b"\x10" + varint(member_id)
-        self._term = 0
+        self._ids = b"\x08" + varint(cluster_id) + b"\x10" + varint(member_id) + b"\x18"
+        self._term = -1
         self._term_field = b""
+        self._starts: list[bytes] = []
 
     def field(self, revision: int, term: int) -> bytes:
         """The header as field 1 of a response: the store's revision, the term of the last applied entry."""
         if term != self._term:
-            self._term, self._term_field = term, b"\x20" + varint(term)
-        body = b"%b\x18%b%b" % (self._ids, varint(revision), self._term_field)
-        return b"\x0a%b%b" % (_LENGTHS[len(body)], body)
+            self._term = term
+            self._term_field = b"\x20" + varint(term)
+            # What stands before a revision of so many bytes.
+            fixed = len(self._ids) + len(self._term_field)
+            self._starts = [_HEADER + varint(fixed + length) + self._ids for length in range(11)]
+        encoded = varint(revision)
+        return self._starts[len(encoded)] + encoded + self._term_field
 
 
 def inner_header(revision: int) -> bytes:

@@ -56,6 +56,8 @@ class StoreApplier:
         return self._handlers[request.kind](request.message, context)
 
     def _put(self, request: PutRequest, entry: Entry) -> bytes:
+        if not (request.lease or request.prev_kv or request.ignore_value or request.ignore_lease):
+            return self._header.field(self._store.put(request.key, request.value), entry.term)
         _check_lease(request)
         transaction = self._store.write()
         try:

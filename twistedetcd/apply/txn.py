@@ -97,7 +97,8 @@ def check(store: IReadView, path: Path, check_put: Callable[[PutRequest], None])
             revision = operation.request_range.revision
             if revision > store.revision:
                 raise FutureRevisionError
-            if 0 < revision < store.compact_revision:
+            # Outside of transactions a negative revision means the current one; here it is a low one.
+            if revision and revision < store.compact_revision:
                 raise CompactedError
         elif kind == "request_put":
             put = operation.request_put
@@ -129,7 +130,7 @@ def _will_be_there(store: IReadView, key: bytes, changes: list[tuple[bytes, byte
     if not store.count(key, None):
         return False
     for start, end, there in reversed(changes):
-        if key == start or (end is not None and start <= key and (end == b"" or key < end)):
+        if key == start if end is None else start <= key and (end == b"" or key < end):
             return there
     return True
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from struct import Struct
 
 from BTrees.OOBTree import OOBTree
 
 from twistedetcd.mvcc.revision import RECORD_KEY_BYTES, TOMBSTONE
 
 _FIRST_VERSION = (1).to_bytes(8, "big")
+_NUMBER = Struct(">Q")
 _SLOT = RECORD_KEY_BYTES + 1  # a record key, padded where there is no tombstone mark
 _NO_MARK = b"\0"
 _KEY = slice(0, RECORD_KEY_BYTES)
-_CREATED = slice(RECORD_KEY_BYTES, RECORD_KEY_BYTES + 8)
-_VERSION = slice(RECORD_KEY_BYTES + 8, RECORD_KEY_BYTES + 16)
+_VERSION_AT = RECORD_KEY_BYTES
+_CREATED_AT = RECORD_KEY_BYTES + 8
 _SCAN_KEYS = 1000  # keys taken from a tree at a time: no iteration survives a change to it
 
 
@@ -28,22 +30,37 @@ class Index:
     """The revisions of every key.  Reading a revision above the newest one is the caller's mistake."""
 
     def __init__(self) -> None:
-        self._live: OOBTree[bytes, bytes] = OOBTree()  # key → record key, created, version
+        self._live: OOBTree[bytes, bytes] = OOBTree()  # key → record key, version, created
         self._past: OOBTree[bytes, bytearray] = OOBTree()  # key → slots, ascending
 
     # Changes.  Each record key is above all that came before.
 
-    def put(self, key: bytes, record_key: bytes) -> tuple[int, int]:
-        """Note a put; returns the key's create revision and version with it."""
+    def put(self, key: bytes, record_key: bytes, created: bytes) -> tuple[bytes, int]:
+        """
+        Note a put.
+
+        Args:
+            key: The key.
+            record_key: Its new record.
+            created: The new revision as a record holds a create revision; kept if the key is new.
+
+        Returns:
+            What the record holds: the create revision as it was once given, and the version.
+        """
         before = self._live.get(key)
         if before is None:
-            self._live[key] = record_key + record_key[:8] + _FIRST_VERSION
-            return int.from_bytes(record_key[:8], "big"), 1
-        self._retire(key, before[_KEY] + _NO_MARK)
-        version = int.from_bytes(before[_VERSION], "big") + 1
-        created = before[_CREATED]
-        self._live[key] = record_key + created + version.to_bytes(8, "big")
-        return int.from_bytes(created, "big"), version
+            self._live[key] = record_key + _FIRST_VERSION + created
+            return created, 1
+        slots = self._past.get(key)
+        if slots is None:
+            self._past[key] = bytearray(before[_KEY] + _NO_MARK)
+        else:
+            slots += before[_KEY] + _NO_MARK
+        (version,) = _NUMBER.unpack_from(before, _VERSION_AT)
+        version += 1
+        created = before[_CREATED_AT:]
+        self._live[key] = record_key + _NUMBER.pack(version) + created
+        return created, version
 
     def delete(self, key: bytes, record_key: bytes) -> bool:
         """Note a tombstone under ``record_key`` (without its mark); false if the key does not exist."""
@@ -54,7 +71,7 @@ class Index:
         self._retire(key, record_key + TOMBSTONE)
         return True
 
-    def restore(self, key: bytes, record_key: bytes, created: int, version: int) -> None:
+    def restore(self, key: bytes, record_key: bytes, created: bytes, version: int) -> None:
         """Note a record found on the disk; ``record_key`` carries the mark if it is a tombstone."""
         before = self._live.pop(key, None)
         if before is not None:
@@ -62,7 +79,7 @@ class Index:
         if len(record_key) > RECORD_KEY_BYTES:
             self._retire(key, record_key)
         else:
-            self._live[key] = record_key + created.to_bytes(8, "big") + version.to_bytes(8, "big")
+            self._live[key] = record_key + _NUMBER.pack(version) + created
 
     def _retire(self, key: bytes, slot: bytes) -> None:
         slots = self._past.get(key)
@@ -71,7 +88,7 @@ class Index:
         else:
             slots += slot
 
-    # Reading the present.
+    # Reading the present.  Where a range has no end, the trees would exclude their last key for it.
 
     def get(self, key: bytes) -> bytes | None:
         """The record key of a key that exists now."""
@@ -80,16 +97,16 @@ class Index:
 
     def range(self, key: bytes, end: bytes, limit: int = 0) -> list[bytes]:
         """Record keys of the keys in [``key``, ``end``), in key order; ``end`` empty: all from ``key`` on."""
-        entries = self._live.values(key, end or None, False, True)
+        entries = self._live.values(key, end or None, False, end != b"")
         return [entry[:RECORD_KEY_BYTES] for entry in (islice(entries, limit) if limit else entries)]
 
     def keys(self, key: bytes, end: bytes) -> list[bytes]:
         """The keys themselves, as `range` finds them."""
-        return list(self._live.keys(key, end or None, False, True))
+        return list(self._live.keys(key, end or None, False, end != b""))
 
     def count(self, key: bytes, end: bytes) -> int:
         """How many keys `range` would find."""
-        return len(self._live.keys(key, end or None, False, True))
+        return len(self._live.keys(key, end or None, False, end != b""))
 
     # Reading the past.
 
@@ -126,8 +143,8 @@ class Index:
     def _names(self, key: bytes, end: bytes) -> list[bytes]:
         """Keys in the range that exist or once did, ascending."""
         last = end or None
-        names = dict.fromkeys(self._live.keys(key, last, False, True))
-        names.update(dict.fromkeys(self._past.keys(key, last, False, True)))
+        names = dict.fromkeys(self._live.keys(key, last, False, last is not None))
+        names.update(dict.fromkeys(self._past.keys(key, last, False, last is not None)))
         return sorted(names)
 
     # Forgetting.

@@ -1,8 +1,15 @@
-"""A revision as the backend's key: main, ``_``, sub, all big-endian, and ``t`` behind it for a tombstone."""
+"""
+Revisions and the records they name.
+
+A revision as the backend's key: main, ``_``, sub, all big-endian, and ``t`` behind it for a tombstone.  A
+record is an encoded ``mvccpb.KeyValue``; a tombstone's has the key only.
+"""
 
 from __future__ import annotations
 
 from struct import Struct
+
+from twistedetcd.wire import varint
 
 _PACKED = Struct(">QBQ")
 _UNDERSCORE = 0x5F
@@ -35,3 +42,27 @@ def parse(key: bytes) -> tuple[int, int, bool]:
 def main_of(key: bytes) -> int:
     """The main revision of a record's key."""
     return int.from_bytes(key[:8], "big")
+
+
+def record(key: bytes, created: bytes, modified: bytes, version: int, value: bytes, lease: int) -> bytes:
+    """
+    A put's record; the revisions come encoded, since many records share them.
+
+    By hand, and byte-equal to what protobuf writes: every put passes here.
+    """
+    length = len(key)
+    start = b"\n%b%b\x10%b\x18%b\x20%b" % (
+        _LENGTHS[length] if length < 1024 else varint(length),
+        key,
+        created,
+        modified,
+        _LENGTHS[version] if version < 1024 else varint(version),
+    )
+    if value:
+        length = len(value)
+        start = b"%b*%b%b" % (start, _LENGTHS[length] if length < 1024 else varint(length), value)
+    return start + b"\x30" + varint(lease & _UINT64) if lease else start
+
+
+_LENGTHS = tuple(varint(length) for length in range(1024))
+_UINT64 = 2**64 - 1

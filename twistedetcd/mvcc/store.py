@@ -17,7 +17,10 @@ from twistedetcd.mvcc.pending import Pending, PinnedView
 from twistedetcd.mvcc.txn import WriteTransaction
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.schema import FINISHED_COMPACT, KEY, META, SCHEDULED_COMPACT
+from twistedetcd.wire import varint
 
+_record_key = revisions.record_key
+_record = revisions.record
 COMPACTION_BATCH = 1000  # revisions removed in one slice (upstream's default)
 _RESTORE_SLICE = 10_000  # records read in one slice (upstream's default)
 
@@ -59,7 +62,7 @@ class Store:
         for count, (record_key, record) in enumerate(self._pending.range(KEY, b"", None), 1):
             last, _, _ = revisions.parse(record_key)
             item = KeyValue.FromString(record)
-            restore(item.key, record_key, item.create_revision, item.version)
+            restore(item.key, record_key, varint(item.create_revision), item.version)
             if count % _RESTORE_SLICE == 0:
                 yield
         # A crash may come after a trailing tombstone was removed: the revision must not go back.
@@ -126,6 +129,21 @@ class Store:
         assert not self._writing, "a write transaction is open"
         self._writing = True
         return WriteTransaction(self, self._index, self._pending)
+
+    def put(self, key: bytes, value: bytes) -> int:
+        """
+        A write transaction of one put without a lease, which is what most of them are.
+
+        Returns:
+            The store's revision after it.
+        """
+        assert not self._writing, "a write transaction is open"
+        self.revision = revision = self.revision + 1
+        modified = varint(revision)
+        record_key = _record_key(revision, 0)
+        created, version = self._index.put(key, record_key, modified)
+        self._pending.put_record(record_key, _record(key, created, modified, version, value, 0))
+        return revision
 
     def ended(self, revision: int) -> None:
         """The write transaction is over; for `WriteTransaction` only."""

@@ -11,11 +11,13 @@ from twistedetcd.mvcc import revision as revisions
 from twistedetcd.mvcc.index import Index
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.pb.kv_pb2 import KeyValue
+from twistedetcd.wire import varint
 
 if TYPE_CHECKING:
     from twistedetcd.mvcc.store import Store
 
 _record_key = revisions.record_key
+_record = revisions.record
 
 
 @implementer(IWriteView)
@@ -33,17 +35,10 @@ class WriteTransaction:
 
     def put(self, key: bytes, value: bytes, lease: int) -> int:
         revision = self.begin + 1
+        modified = varint(revision)
         record_key = _record_key(revision, self.changes)
-        created, version = self._index.put(key, record_key)
-        record = KeyValue(
-            key=key,
-            create_revision=created,
-            mod_revision=revision,
-            version=version,
-            value=value,
-            lease=lease,
-        ).SerializeToString()
-        self._pending.put_record(record_key, record)
+        created, version = self._index.put(key, record_key, modified)
+        self._pending.put_record(record_key, _record(key, created, modified, version, value, lease))
         self.changes += 1
         return revision
 

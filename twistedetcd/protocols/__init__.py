@@ -1,9 +1,9 @@
 """
 protocols: bytes in, calls out.
 
-HTTP/2 and gRPC for any Twisted application; nothing here has heard of etcd.  ``hpack``, ``http2`` and
-``grpc`` are state machines without I/O, ``connection`` carries bytes to and from them, ``turn`` does once
-what one reactor turn brought.
+HTTP/2 and gRPC for any Twisted application; nothing here has heard of etcd.  ``hpack``, ``http2`` (what is
+received), ``sending`` and ``grpc`` are state machines without I/O, ``connection`` carries bytes to and from
+them, ``turn`` does once what one reactor turn brought.
 
 Yours to change: limits (each has a name), new kinds of call.
 With care: the loop in ``http2.receive`` and ``grpc.Connection``: every request goes through them.

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IPushProducer,
     IReactorTime,
+    ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.tcp import Connection as TCPConnection
@@ -61,10 +62,13 @@ class GRPCProtocol(Protocol):
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._reading = True
+        self._closing = False
         self._write: Callable[[bytes], None]
 
     def connectionMade(self) -> None:
         self._write = self._write_now if isinstance(self.transport, TCPConnection) else self.transport.write
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)  # each write is all that a turn has to say
         self.transport.registerProducer(self, True)
         self._factory.connections[self] = None
         self._turn.write(self)
@@ -73,18 +77,35 @@ class GRPCProtocol(Protocol):
         try:
             calls = self.grpc.receive(data, self._seconds())
         except Exception:
-            # A handler's own bug: the connection's state can no longer be trusted.
-            self._log.failure("A request made a handler fail; its connection is closed")
-            self.transport.abortConnection()
+            self._broken("A request made a handler fail; its connection is closed")
             return
-        if len(self.grpc.http2.streams) - self.grpc.streaming > CALLS_MAX:
+        if self.grpc.busier_than(CALLS_MAX):
             self._pause_reading()
         self._turn.received(calls)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._factory.connections.pop(self, None)
+        self._write = _discard
+        self._closing = True
         self._waiting.clear()
-        self.grpc.lost()
+        try:
+            self.grpc.lost()
+        except Exception:
+            self._log.failure("A call could not be cancelled")
+
+    def _broken(self, what: str) -> None:
+        """A handler's own bug: the connection's state can no longer be trusted."""
+        self._log.failure(what)
+        self._write = _discard
+        self._closing = True
+        self.transport.abortConnection()
+
+    def expire(self, now: float) -> None:
+        """End the calls whose deadline has passed."""
+        try:
+            self.grpc.expire(now)
+        except Exception:
+            self._broken("A call that ran out of time made a handler fail; its connection is closed")
 
     def _has_output(self) -> None:
         self._turn.write(self)
@@ -97,11 +118,20 @@ class GRPCProtocol(Protocol):
             self._waiting_bytes += sum(map(len, out))
             if self._waiting_bytes > QUEUED_BYTES_MAX:
                 self._pause_reading()
+                self.grpc.hold()
         elif out:
             self._write(b"".join(out))
             if not self._reading:
                 self._resume_reading()
         if self.grpc.http2.closed or (self.grpc.http2.draining and not self.grpc.http2.streams):
+            self._close()
+
+    def _close(self) -> None:
+        """Hang up once all that is held was sent."""
+        if not self._closing:
+            self._closing = True
+            self.transport.write(b"".join(self._waiting))
+            self._waiting.clear()
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -122,6 +152,11 @@ class GRPCProtocol(Protocol):
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if waiting:
             self._write(b"".join(waiting))
+        try:
+            self.grpc.release()
+        except Exception:
+            self._broken("A stream that can send again made a handler fail; its connection is closed")
+            return
         if not self._reading:
             self._resume_reading()
 
@@ -129,13 +164,16 @@ class GRPCProtocol(Protocol):
         """The transport is closing; `connectionLost` follows."""
 
     def _pause_reading(self) -> None:
-        if self._reading:
+        if self._reading and not self._closing:
             self._reading = False
             self.transport.pauseProducing()
 
     def _resume_reading(self) -> None:
-        busy = len(self.grpc.http2.streams) - self.grpc.streaming > CALLS_MAX
-        if not busy and self._waiting_bytes <= QUEUED_BYTES_MAX:
+        if (
+            self._waiting_bytes <= QUEUED_BYTES_MAX
+            and not self._closing
+            and not self.grpc.busier_than(CALLS_MAX)
+        ):
             self._reading = True
             self.transport.resumeProducing()
 
@@ -143,6 +181,10 @@ class GRPCProtocol(Protocol):
         """Take no new calls, and hang up when those in progress are answered."""
         self.grpc.http2.drain()
         self.grpc.touch()
+
+
+def _discard(data: bytes) -> None:
+    """Write to a connection that is gone."""
 
 
 class ClientPortProtocol(Protocol):
@@ -246,7 +288,7 @@ class ClientPortFactory(Factory):
         self._check = self.clock.callLater(DEADLINE_CHECK_SECONDS, self._expire)
         now = self.clock.seconds()
         for connection in list(self.connections):
-            connection.grpc.expire(now)
+            connection.expire(now)
 
     def drain(self) -> None:
         """Let each gRPC connection finish its calls; hang up on those that have said nothing yet."""

@@ -4,6 +4,7 @@ What both sides of an HTTP/2 connection agree on (RFC 9113): frames, codes, limi
 
 from __future__ import annotations
 
+from collections import deque
 from enum import IntEnum
 from struct import Struct
 from typing import Any
@@ -21,7 +22,11 @@ CONTINUATIONS_MAX = 16
 REMEMBERED_BLOCKS_MAX = 256
 REMEMBERED_BYTES_MAX = 65536
 CONTROL_REPLIES_MAX = 1000  # PING and SETTINGS answers that the peer has not taken
+STREAMS_MAX = 100_000  # on one connection, also when no limit was announced
+WAITING_BYTES_MAX = 64 * 1024 * 1024  # responses that wait for a window: above it new streams are refused
+QUEUE_OVERHEAD_BYTES = 1024  # what a stream that waits costs beside its bytes
 DEFAULT_WINDOW = 65535
+TABLE_BYTES = 4096  # SETTINGS_HEADER_TABLE_SIZE, left at its default by us
 WINDOW_MAX = 2**31 - 1
 TABULATED = 1024  # response sizes whose frame header is kept ready
 
@@ -82,7 +87,9 @@ class EventKind(IntEnum):
     """
     What a `receive` may report.  An event is a tuple of kind, stream and argument.
 
-    A stream is OPENED; then its body comes WHOLE, or as any number of DATA and ENDED.
+    A stream is OPENED; then its body comes WHOLE, or as any number of DATA and ENDED.  When the connection
+    ends by a fault, every stream is RESET first.  WRITABLE for
+    the connection's window comes last: it sums up what the whole piece opened.
     """
 
     OPENED = 0  # a new stream; argument: None
@@ -97,6 +104,36 @@ class EventKind(IntEnum):
 Event = tuple[EventKind, Any, Any]
 
 
+class SendQueue:
+    """
+    What waits on a stream for a window: never empty, but for the moment it is made.
+
+    Attributes:
+        parts: Pieces of the body, in order.
+        bytes: How much of them is left.
+        trailers: The header block that ends the response, if it is known.
+    """
+
+    __slots__ = ("_at", "bytes", "parts", "trailers")
+
+    def __init__(self) -> None:
+        self.parts: deque[bytes] = deque()
+        self.bytes = 0
+        self.trailers: bytes | None = None
+        self._at = 0  # how much of the first part went out
+
+    def take(self, room: int) -> bytes:
+        """The next bytes, at most ``room`` and of one part."""
+        first = self.parts[0]
+        piece = first[self._at : self._at + room]
+        self._at += len(piece)
+        self.bytes -= len(piece)
+        if self._at == len(first):
+            self.parts.popleft()
+            self._at = 0
+        return piece
+
+
 class Stream:
     """
     One request and its response.  The layer above may subclass it to keep its own state beside ours.
@@ -105,20 +142,31 @@ class Stream:
         id: The stream's number.
         request: What ``interpret`` made of the header list.
         send_window: Bytes the peer will still take; may be negative after a SETTINGS.
+        begun: Part of the body came already.
         remote_closed: The request is complete.
-        queue: Frames' payloads that wait for a window: ``(data, end)``; ``None`` when nothing waits.
+        queue: What waits for a window; ``None`` when nothing does.
     """
 
-    __slots__ = ("id", "queue", "receive_window", "remote_closed", "request", "send_window", "unconsumed")
+    __slots__ = (
+        "begun",
+        "id",
+        "queue",
+        "receive_window",
+        "remote_closed",
+        "request",
+        "send_window",
+        "unconsumed",
+    )
 
     def __init__(self, stream_id: int, request: Any, send_window: int, remote_closed: bool) -> None:
         self.id = stream_id
         self.request = request
         self.send_window = send_window
+        self.begun = False
         self.remote_closed = remote_closed
         self.receive_window = STREAM_WINDOW
         self.unconsumed = 0
-        self.queue: list[tuple[bytes, bytes | None]] | None = None
+        self.queue: SendQueue | None = None
 
 
 class WholeResponse:
@@ -149,22 +197,46 @@ _CONNECTION_SPECIFIC = frozenset(
 
 
 def request_problem(headers: list[Header]) -> str | None:
-    """What RFC 9113, 8.2 and 8.3 forbid, or ``None``."""
+    """What RFC 9113, 8.2 and 8.3 forbid in a request, or ``None``."""
     seen = set()
     regular = False
     for name, value in headers:
         if name[:1] == b":":
             if regular or name in seen or name not in _PSEUDO:
                 return "misplaced, repeated or unknown pseudo-header"
+            if name == b":path" and not value:
+                return "empty path"
             seen.add(name)
-            continue
-        regular = True
-        if name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
-            return "connection-specific header"
-        if not name or name != name.lower() or any(octet <= 0x20 or octet >= 0x7F for octet in name):
-            return "malformed header name"
-        if b"\n" in value or b"\r" in value or b"\0" in value:
-            return "malformed header value"
+            name = name[1:]  # the rest is a name like others
+        else:
+            regular = True
+        problem = field_problem(name, value)
+        if problem:
+            return problem
     if not {b":method", b":scheme", b":path"} <= seen:
         return "missing pseudo-header"
+    return None
+
+
+def trailers_problem(headers: list[Header]) -> str | None:
+    """What RFC 9113, 8.1 and 8.2 forbid after a body, or ``None``."""
+    for name, value in headers:
+        if name[:1] == b":":
+            return "pseudo-header in trailers"
+        problem = field_problem(name, value)
+        if problem:
+            return problem
+    return None
+
+
+def field_problem(name: bytes, value: bytes) -> str | None:
+    """What RFC 9113, 8.2 forbids in one field, or ``None``."""
+    if name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
+        return "connection-specific header"
+    if not name or any(
+        octet <= 0x20 or octet >= 0x7F or octet == 0x3A or 0x41 <= octet <= 0x5A for octet in name
+    ):
+        return "malformed header name"
+    if b"\n" in value or b"\r" in value or b"\0" in value:
+        return "malformed header value"
     return None

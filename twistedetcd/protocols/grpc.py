@@ -16,12 +16,12 @@ from twistedetcd.errors import Code
 from twistedetcd.protocols.framing import EventKind, Stream, WholeResponse
 from twistedetcd.protocols.hpack import Header, encode
 from twistedetcd.protocols.http2 import ServerConnection
+from twistedetcd.protocols.metadata import is_grpc, percent_encoded, text, timeout_seconds
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 PARTIAL_BYTES_MAX = 64 * 1024 * 1024  # bodies not complete yet, over all calls of a connection
 
-_OPENED, _WHOLE, _DATA, _ENDED, _RESET, _WRITABLE, _TERMINATED = EventKind
-_TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_OPENED, _WHOLE, _DATA, _ENDED, _RESET, _WRITABLE, _ = EventKind
 _HEAD: list[Header] = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _OK = WholeResponse(encode(_HEAD), encode([(b"grpc-status", b"0")]))
 _PREFIXES = [b"\0" + length.to_bytes(4, "big") for length in range(2048)]
@@ -37,7 +37,7 @@ class Receiver(Protocol):
         """The client will send no more."""
 
     def cancelled(self) -> None:
-        """The call is over without an answer of ours: reset, deadline, or connection lost."""
+        """The call ended without the application: reset, deadline, malformed, or connection lost."""
 
     def writable(self) -> None:
         """What was queued for the client has gone out."""
@@ -144,11 +144,19 @@ class Call(Stream):
         self.connection.forget(self)
 
     def cancel(self) -> None:
-        """The call ended without an answer of ours: tell the application, once."""
-        if self.done:
-            return
-        self.done = True
-        self.connection.forget(self)
+        """The call ended without any answer: tell the application, once."""
+        if not self.done:
+            self.done = True
+            self.connection.forget(self)
+            self._tell_cancelled()
+
+    def break_off(self, code: Code, message: str) -> None:
+        """The call ends with a status that the application did not choose: tell both sides."""
+        if not self.done:
+            self.fail(code, message)
+            self._tell_cancelled()
+
+    def _tell_cancelled(self) -> None:
         if self.receiver is not None:
             self.receiver.cancelled()
         elif self.on_cancelled is not None:
@@ -240,34 +248,61 @@ class Connection:
                 served += self._ended(call)
             elif kind == _RESET:
                 call.cancel()
-            elif kind == _WRITABLE and call.receiver is not None:
-                call.receiver.writable()
-            elif kind == _TERMINATED:
-                break
-        if self.http2.out:
+            elif kind == _WRITABLE:
+                self._writable(call)
+        if self.http2.out or self.http2.draining:  # a drained connection may have lost its last call
             self.touch()
         return served
+
+    def hold(self) -> None:
+        """The transport does not take our output: `Call.send` shall keep what it is given."""
+        self.http2.hold()
+
+    def release(self) -> None:
+        """The transport took it all."""
+        for _, call, _ in self.http2.release():
+            self._writable(call)
+        if self.http2.out:
+            self.touch()
+
+    def busier_than(self, calls_max: int) -> bool:
+        """
+        Whether the application has more unary calls that it did not answer.
+
+        Calls that wait for the client, for the rest of the request or for a window, do not count: to stop
+        reading because of them would be to wait for ever.
+        """
+        calls = self.http2.streams
+        if len(calls) - self.streaming <= calls_max:
+            return False
+        unary = [call for call in calls.values() if call.receiver is None]
+        return len([call for call in unary if call.remote_closed and not call.done]) > calls_max
 
     def expire(self, now: float) -> None:
         """End the calls whose deadline has passed; the client gave up on them at the same time."""
         if self._deadlines:
             for call in list(self.http2.streams.values()):
-                if call.deadline is not None and call.deadline <= now and not call.done:
-                    call.done = True
-                    if call.receiver is not None:
-                        call.receiver.cancelled()
-                    elif call.on_cancelled is not None:
-                        call.on_cancelled()
-                    call.done = False
-                    call.fail(Code.DEADLINE_EXCEEDED, "context deadline exceeded")
+                if call.deadline is not None and call.deadline <= now:
+                    call.break_off(Code.DEADLINE_EXCEEDED, "context deadline exceeded")
             self._deadlines = any(call.deadline is not None for call in self.http2.streams.values())
 
     def lost(self) -> None:
-        """The transport is gone: all calls are cancelled."""
+        """
+        The transport is gone: all calls are cancelled.
+
+        Raises:
+            Exception: The first that a call raised on being told; all the others were told too.
+        """
         calls = list(self.http2.streams.values())
         self.http2.streams.clear()
+        problem = None
         for call in calls:
-            call.cancel()
+            try:
+                call.cancel()
+            except Exception as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
     def forget(self, call: Call) -> None:
         """Let go of what a call that ended kept."""
@@ -282,24 +317,28 @@ class Connection:
     def _interpret(self, headers: list[Header]) -> Request:
         """Once for each distinct header block."""
         fields = dict(reversed(headers))  # the first of a repeated name wins
-        timeout, problem = _timeout_seconds(fields.get(b"grpc-timeout"))
+        timeout, problem = timeout_seconds(fields.get(b"grpc-timeout"))
         method = self._methods.get(fields[b":path"])
         refusal: tuple[Code, str, bytes] | None = None
         content_type = fields.get(b"content-type", b"")
-        if not _is_grpc(content_type):
-            shown = content_type.decode("latin-1")
+        if not is_grpc(content_type):
+            shown = text(content_type)
             refusal = (Code.INVALID_ARGUMENT, f'invalid gRPC request content-type "{shown}"', b"415")
-        elif fields[b":method"] != b"POST":
-            shown = fields[b":method"].decode("latin-1")
-            refusal = (Code.INTERNAL, f'Received a HEADERS frame with :method "{shown}"', b"405")
         elif problem is not None:
             refusal = (Code.INTERNAL, problem, b"400")
+        elif fields[b":method"] != b"POST":
+            shown = text(fields[b":method"])
+            refusal = (
+                Code.INTERNAL,
+                f'Received a HEADERS frame with :method "{shown}" which should be POST',
+                b"405",
+            )
         elif method is None:
-            refusal = (Code.UNIMPLEMENTED, self._unknown(fields[b":path"].decode("latin-1")), b"200")
+            refusal = (Code.UNIMPLEMENTED, self._unknown(text(fields[b":path"])), b"200")
         elif fields.get(b"grpc-encoding", b"identity") not in (b"identity", b"gzip"):
-            shown = fields[b"grpc-encoding"].decode("latin-1")
-            text = f'grpc: Decompressor is not installed for grpc-encoding "{shown}"'
-            refusal = (Code.UNIMPLEMENTED, text, b"200")
+            shown = text(fields[b"grpc-encoding"])
+            reason = f'grpc: Decompressor is not installed for grpc-encoding "{shown}"'
+            refusal = (Code.UNIMPLEMENTED, reason, b"200")
         if refusal is not None:
             method = None
         request = Request(
@@ -316,7 +355,7 @@ class Connection:
         service, slash, name = path.removeprefix("/").rpartition("/")
         if not slash:
             return f'malformed method name: "{path}"'
-        known = f"/{service}/".encode("latin-1")
+        known = f"/{service}/".encode("utf-8", "surrogateescape")
         if any(served.startswith(known) for served in self._methods):
             return f"unknown method {name} for service {service}"
         return f"unknown service {service}"
@@ -326,8 +365,15 @@ class Connection:
         if request.refusal is not None:
             call.fail(*request.refusal)
         elif request.stream is not None:
-            self.streaming += 1
-            call.receiver = request.stream(call)
+            receiver = request.stream(call)
+            if not call.done:  # it may have refused already
+                self.streaming += 1
+                call.receiver = receiver
+
+    @staticmethod
+    def _writable(call: Call) -> None:
+        if call.receiver is not None and not call.done:
+            call.receiver.writable()
 
     def _data(self, call: Call, data: bytes) -> None:
         """Collect a body; hand on the messages that are complete."""
@@ -343,8 +389,8 @@ class Connection:
                 call.receiver.message_received(message)
         elif len(call.partial) >= 5:
             self._refuse_too_large(call, int.from_bytes(call.partial[1:5], "big"))
-        if self._partial_bytes > PARTIAL_BYTES_MAX and not call.done:
-            call.fail(Code.RESOURCE_EXHAUSTED, "grpc: too many unfinished messages on this connection")
+        if self._partial_bytes > PARTIAL_BYTES_MAX:
+            call.break_off(Code.RESOURCE_EXHAUSTED, "grpc: too many unfinished messages on this connection")
         self.http2.consumed(call, len(data))
 
     def _ended(self, call: Call) -> int:
@@ -353,7 +399,7 @@ class Connection:
             return 0
         if call.receiver is not None:
             if call.partial:
-                call.fail(Code.INTERNAL, "unexpected EOF")
+                call.break_off(Code.INTERNAL, "unexpected EOF")
             else:
                 call.receiver.half_closed()
             return 0
@@ -362,10 +408,10 @@ class Connection:
         if call.done:
             return 0
         if message is None or unary is None:
-            call.fail(Code.INTERNAL, "unexpected EOF" if call.partial else "EOF")
+            call.break_off(Code.INTERNAL, "unexpected EOF" if call.partial else "EOF")
             return 0
         if call.partial:
-            call.fail(Code.INTERNAL, "grpc: a unary request has one message, more bytes followed it")
+            call.break_off(Code.INTERNAL, "grpc: a unary request has one message, more bytes followed it")
             return 0
         unary(call, message)
         return 1
@@ -384,15 +430,18 @@ class Connection:
         self._partial_bytes -= length + 5
         if not compressed:
             return message
-        if compressed != 1 or call.request.encoding == b"identity":
-            call.fail(Code.INTERNAL, "grpc: compressed flag set with identity or empty encoding")
+        if compressed != 1:
+            call.break_off(Code.INTERNAL, f"grpc: received unexpected payload format {compressed}")
+            return None
+        if call.request.encoding == b"identity":
+            call.break_off(Code.INTERNAL, "grpc: compressed flag set with identity or empty encoding")
             return None
         return self._decompressed(call, message)
 
     def _refuse_too_large(self, call: Call, length: int) -> bool:
         if length <= self._message_bytes_max:
             return False
-        call.fail(
+        call.break_off(
             Code.RESOURCE_EXHAUSTED,
             f"grpc: received message larger than max ({length} vs. {self._message_bytes_max})",
         )
@@ -404,42 +453,16 @@ class Connection:
         try:
             plain = unzip.decompress(message, self._message_bytes_max + 1)
         except zlib.error as error:
-            call.fail(Code.INTERNAL, f"grpc: failed to decompress the received message: {error}")
+            call.break_off(Code.INTERNAL, f"grpc: failed to decompress the received message: {error}")
             return None
         if len(plain) > self._message_bytes_max:
-            call.fail(
+            call.break_off(
                 Code.RESOURCE_EXHAUSTED,
                 "grpc: received message after decompression larger than max "
                 f"({len(plain)} vs. {self._message_bytes_max})",
             )
             return None
-        if not unzip.eof:
-            call.fail(Code.INTERNAL, "grpc: failed to decompress the received message: unexpected EOF")
+        if not unzip.eof or unzip.unused_data:
+            call.break_off(Code.INTERNAL, "grpc: failed to decompress the received message: unexpected EOF")
             return None
         return plain
-
-
-def percent_encoded(message: str) -> bytes:
-    """A status message as PROTOCOL-HTTP2.md wants it: printable ASCII but ``%``, the rest as %XX."""
-    raw = message.encode("utf-8", "surrogateescape")
-    if all(0x20 <= octet <= 0x7E and octet != 0x25 for octet in raw):
-        return raw
-    return b"".join(
-        bytes((octet,)) if 0x20 <= octet <= 0x7E and octet != 0x25 else b"%%%02X" % octet for octet in raw
-    )
-
-
-def _is_grpc(content_type: bytes) -> bool:
-    rest = content_type.lower().removeprefix(b"application/grpc")
-    return len(rest) < len(content_type) and rest[:1] in (b"", b"+", b";")
-
-
-def _timeout_seconds(value: bytes | None) -> tuple[float | None, str | None]:
-    """Seconds and a complaint; one of them is ``None`` (both, when no timeout was asked for)."""
-    if value is None:
-        return None, None
-    unit = _TIMEOUT_UNITS.get(value[-1:])
-    digits = value[:-1]
-    if unit is None or not digits.isdigit() or len(digits) > 8:
-        return None, f'malformed grpc-timeout: "{value.decode("latin-1")}"'
-    return int(digits) * unit, None

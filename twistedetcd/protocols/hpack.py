@@ -17,6 +17,7 @@ from hpack.table import HeaderTable
 Header = tuple[bytes, bytes]
 
 _STATIC: tuple[Header, ...] = ((b"", b""), *HeaderTable.STATIC_TABLE)
+_STATIC_INDEX = {header: index for index, header in enumerate(_STATIC) if index}
 _STATIC_LAST = len(_STATIC) - 1
 _ENTRY_OVERHEAD = 32  # RFC 7541, 4.1
 _INTEGER_OCTETS_MAX = 5  # enough for 2**31; a longer encoding is an attack or a bug (RFC 7541, 5.1)
@@ -46,7 +47,7 @@ class Decoder:
         self._capacity_max = table_bytes_max
         self._list_bytes_max = list_bytes_max
         self.touched = False
-        """Whether the last block inserted, evicted or resized."""
+        """Whether the last block told us to insert (even if the entry was too large to stay) or to resize."""
 
     def decode(self, block: bytes) -> list[Header]:
         """
@@ -73,7 +74,7 @@ class Decoder:
                     if not index:
                         raise HeaderBlockError("header field index 0")
                 elif octet & 0xE0 == 0x20:  # table size update
-                    if headers:
+                    if list_bytes:
                         raise HeaderBlockError("table size update after a header field")
                     size = octet & 0x1F
                     if size == 0x1F:
@@ -167,8 +168,9 @@ def encode(headers: list[Header]) -> bytes:
     """
     parts = []
     for name, value in headers:
-        if (name, value) in _STATIC:
-            parts.append(bytes([0x80 | _STATIC.index((name, value))]))
+        index = _STATIC_INDEX.get((name, value))
+        if index:
+            parts.append(bytes([0x80 | index]))
         else:
             parts += [b"\x00", _length(len(name)), name, _length(len(value)), value]
     return b"".join(parts)

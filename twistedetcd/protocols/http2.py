@@ -36,7 +36,8 @@ from twistedetcd.protocols.framing import (
     SETTING,
     SETTINGS,
     STREAM_WINDOW,
-    TABULATED,
+    STREAMS_MAX,
+    TABLE_BYTES,
     WINDOW_MAX,
     WINDOW_UPDATE,
     ConnectionFaultError,
@@ -45,19 +46,20 @@ from twistedetcd.protocols.framing import (
     EventKind,
     Stream,
     StreamFaultError,
-    WholeResponse,
     frame,
     request_problem,
+    trailers_problem,
     unpack_header,
     unpadded,
 )
 from twistedetcd.protocols.hpack import Decoder, Header, HeaderBlockError, HeaderListTooLargeError
+from twistedetcd.protocols.sending import Sender
 
 # Plain names: an attribute of an enumeration costs a look-up on the hot path.
-_OPENED, _WHOLE, _DATA, _ENDED, _RESET, _WRITABLE, _TERMINATED = EventKind
+_OPENED, _WHOLE, _DATA, _ENDED, _RESET, _, _TERMINATED = EventKind
 
 
-class ServerConnection:
+class ServerConnection(Sender):
     """
     One connection.
 
@@ -75,16 +77,13 @@ class ServerConnection:
         stream_class: type[Stream] = Stream,
         max_concurrent_streams: int | None = None,
     ) -> None:
+        super().__init__(
+            STREAMS_MAX if max_concurrent_streams is None else min(STREAMS_MAX, max_concurrent_streams)
+        )
         self._interpret = interpret
         self._stream_class = stream_class
-        self._streams_max = max_concurrent_streams
-        self.streams: dict[int, Any] = {}
-        """Streams whose response is not complete, oldest first."""
-        self.out: list[bytes] = []
-        """Bytes to be written, in order; the owner empties it."""
         self.closed = False
-        """After a fault or a GOAWAY of ours that ended all; nothing more is read."""
-        self.draining = False
+        """After a fault; nothing more is read."""
         self._decoder = Decoder(list_bytes_max=HEADER_LIST_BYTES_MAX)
         self._remembered: dict[bytes, Any] = {}
         self._remembered_bytes = 0
@@ -94,8 +93,9 @@ class ServerConnection:
         self._last_id = 0
         self._block: tuple[int, int, list[bytes]] | None = None  # stream id, flags, parts: HEADERS not ended
         self._block_bytes = 0
-        self.send_window = DEFAULT_WINDOW
         self._peer_initial_window = DEFAULT_WINDOW
+        self._peer_table_bytes = TABLE_BYTES
+        self._window_opened = False
         self._received = 0  # bytes of DATA since our last WINDOW_UPDATE for the connection
         self._control_replies = 0
         settings = [(4, STREAM_WINDOW), (6, HEADER_LIST_BYTES_MAX)]
@@ -111,7 +111,7 @@ class ServerConnection:
         Take in the next bytes, cut anywhere.
 
         A fault of the peer never raises: it is reported as RESET or TERMINATED, after the events that came
-        before it.
+        before it.  All frames are read before the first event is acted on, so a stream may be over by then.
         """
         events: list[Event] = []
         if self.closed:
@@ -119,6 +119,7 @@ class ServerConnection:
         try:
             self._receive(self._buffer + data if self._buffer else data, events)
         except ConnectionFaultError as fault:
+            events += [(_RESET, stream, fault.code) for stream in self.streams.values()]
             self.terminate(fault)
             events.append((_TERMINATED, None, fault))
         return events
@@ -149,8 +150,8 @@ class ServerConnection:
                 stream = streams.get(stream_id)
                 if (
                     stream is not None
+                    and not stream.begun
                     and not stream.remote_closed
-                    and stream.receive_window == STREAM_WINDOW
                     and self._block is None
                 ):
                     stream.remote_closed = True
@@ -158,14 +159,14 @@ class ServerConnection:
                     events.append((_WHOLE, stream, data[start:stop]))
                     at = stop
                     continue
-            elif kind == HEADERS and flags == END_HEADERS and stream_id & 1 and stream_id > self._last_id:
+            elif (
+                kind == HEADERS
+                and flags == END_HEADERS
+                and stream_id & 1
+                and self._last_id < stream_id < 1 << 31
+            ):
                 request = remembered.get(data[start:stop])
-                if (
-                    request is not None
-                    and self._block is None
-                    and not self.draining
-                    and (self._streams_max is None or len(streams) < self._streams_max)
-                ):
+                if request is not None and self._block is None and len(streams) < self._streams_allowed:
                     self._last_id = stream_id
                     stream = self._stream_class(stream_id, request, self._peer_initial_window, False)
                     streams[stream_id] = stream
@@ -178,7 +179,12 @@ class ServerConnection:
                 self._fail_stream(fault, events)
             at = stop
         self._buffer = data[at:]
+        if self._window_opened:
+            self._window_opened = False
+            self._resume_all(events)
         if self._received > CONNECTION_WINDOW // 2:
+            if self._received > CONNECTION_WINDOW:
+                raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "connection window overrun")
             self.out.append(frame(WINDOW_UPDATE, 0, 0, self._received.to_bytes(4, "big")))
             self._received = 0
 
@@ -193,22 +199,25 @@ class ServerConnection:
     def _fail_stream(self, fault: StreamFaultError, events: list[Event]) -> None:
         self.out.append(frame(RST_STREAM, 0, fault.stream_id, int(fault.code).to_bytes(4, "big")))
         self._count_control_reply()
-        stream = self.streams.pop(fault.stream_id, None)
+        stream = self._drop(fault.stream_id)
         if stream is not None:
             events.append((_RESET, stream, fault.code))
 
+    def _check_begun(self, stream_id: int, what: str) -> None:
+        """Idle streams take nothing but HEADERS and PRIORITY (RFC 9113, 5.1); the even ones stay idle."""
+        if stream_id > self._last_id or stream_id & 1 == 0:
+            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"{what} on idle stream {stream_id}")
+
     def _on_data(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         length = len(payload)
-        if stream_id == 0 or stream_id > self._last_id:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"DATA on idle stream {stream_id}")
+        self._check_begun(stream_id, "DATA")
         self._received += length
-        if self._received > CONNECTION_WINDOW:
-            raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "connection window overrun")
         stream = self.streams.get(stream_id)
         if stream is None:
             return  # answered or reset by us; the peer may not know yet (RFC 9113, 5.1)
         if stream.remote_closed:
             raise StreamFaultError(stream_id, ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
+        stream.begun = True
         stream.receive_window -= length
         if stream.receive_window < 0:
             raise StreamFaultError(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "stream window overrun")
@@ -256,7 +265,7 @@ class ServerConnection:
             return
         self._last_id = stream_id
         request = self._request(stream_id, block)
-        if self.draining or (self._streams_max is not None and len(self.streams) >= self._streams_max):
+        if len(self.streams) >= self._streams_allowed:
             raise StreamFaultError(stream_id, ErrorCode.REFUSED_STREAM, "no more streams")
         stream = self._stream_class(stream_id, request, self._peer_initial_window, ended)
         self.streams[stream_id] = stream
@@ -273,13 +282,15 @@ class ServerConnection:
         if problem:
             raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, problem)
         request = self._interpret(headers)
-        if (
-            not self._decoder.touched
-            and len(self._remembered) < REMEMBERED_BLOCKS_MAX
-            and self._remembered_bytes + len(block) <= REMEMBERED_BYTES_MAX
-        ):
-            self._remembered[block] = request
+        if not self._decoder.touched:
             self._remembered_bytes += len(block)
+            if (
+                len(self._remembered) == REMEMBERED_BLOCKS_MAX
+                or self._remembered_bytes > REMEMBERED_BYTES_MAX
+            ):
+                self._remembered.clear()  # full of blocks that did not come again
+                self._remembered_bytes = len(block)
+            self._remembered[block] = request
         return request
 
     def _decode(self, stream_id: int, block: bytes) -> list[Header]:
@@ -297,26 +308,31 @@ class ServerConnection:
     def _trailers(
         self, stream_id: int, stream: Stream | None, block: bytes, ended: bool, events: list[Event]
     ) -> None:
-        self._decode(stream_id, block)  # whatever becomes of the stream, the table must follow
+        headers = self._decode(stream_id, block)  # whatever becomes of the stream, the table must follow
         if stream is None:
+            # Trailers of a stream that we ended may be on their way, but no request (RFC 9113, 5.1.1).
+            if any(name[:1] == b":" for name, _ in headers):
+                raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} is not new")
             return
-        if stream.remote_closed or not ended:
-            raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, "HEADERS in the middle of a request")
+        if stream.remote_closed:
+            raise StreamFaultError(stream_id, ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
+        problem = trailers_problem(headers)
+        if problem or not ended:
+            raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, problem or "HEADERS inside a request")
         stream.remote_closed = True
         events.append((_ENDED, stream, None))
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        if len(payload) != 5:
-            raise StreamFaultError(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY size")
         if stream_id == 0:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0")
+        if len(payload) != 5:
+            raise StreamFaultError(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY size")
 
     def _on_rst_stream(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         if len(payload) != 4:
             raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM size")
-        if stream_id == 0 or stream_id > self._last_id:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"RST_STREAM on idle stream {stream_id}")
-        stream = self.streams.pop(stream_id, None)
+        self._check_begun(stream_id, "RST_STREAM")
+        stream = self._drop(stream_id)
         if stream is not None:
             events.append((_RESET, stream, int.from_bytes(payload, "big")))
 
@@ -325,24 +341,32 @@ class ServerConnection:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
         if len(payload) % 6 or (flags & ACK and payload):
             raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS size")
-        self._settings_due = False
         if flags & ACK:
+            if self._settings_due:
+                raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "the first SETTINGS is an answer")
             return
+        self._settings_due = False
+        initial_window = self._peer_initial_window
         for name, value in SETTING.iter_unpack(payload):
             if name == 4:  # INITIAL_WINDOW_SIZE, also for streams already open (RFC 9113, 6.9.2)
                 if value > WINDOW_MAX:
                     raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE")
-                change = value - self._peer_initial_window
-                self._peer_initial_window = value
-                for stream in list(self.streams.values()):
-                    stream.send_window += change
-                    if stream.send_window > WINDOW_MAX:
-                        raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE")
-                    self._resume(stream, events)
+                initial_window = value
+            elif name == 1:  # HEADER_TABLE_SIZE
+                self._table_update_due |= value < self._peer_table_bytes
+                self._peer_table_bytes = value
             elif name == 5 and not FRAME_BYTES_MAX <= value < 1 << 24:
                 raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE")
             elif name == 2 and value > 1:
                 raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH")
+        change = initial_window - self._peer_initial_window
+        if change:
+            self._peer_initial_window = initial_window
+            self._window_opened = True
+            for stream in self.streams.values():
+                stream.send_window += change
+                if stream.send_window > WINDOW_MAX:
+                    raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE")
         self.out.append(frame(SETTINGS, ACK, 0))
         self._count_control_reply()
 
@@ -374,11 +398,9 @@ class ServerConnection:
             self.send_window += increment
             if self.send_window > WINDOW_MAX:
                 raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "connection window overflow")
-            for stream in list(self.streams.values()):
-                self._resume(stream, events)
+            self._window_opened = True
             return
-        if stream_id > self._last_id:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"WINDOW_UPDATE on idle stream {stream_id}")
+        self._check_begun(stream_id, "WINDOW_UPDATE")
         stream = self.streams.get(stream_id)
         if stream is None:
             return
@@ -395,7 +417,7 @@ class ServerConnection:
         if self._control_replies > CONTROL_REPLIES_MAX:
             raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "too many control frames unread")
 
-    # What we send.
+    # What we say of our own accord.
 
     def written(self) -> None:
         """The owner handed ``out`` to the transport, which took it: control replies count anew."""
@@ -404,113 +426,17 @@ class ServerConnection:
     def consumed(self, stream: Stream, length: int) -> None:
         """The layer above is done with ``length`` bytes of a stream's body: the peer may send more."""
         stream.unconsumed += length
-        if stream.unconsumed >= STREAM_WINDOW // 2 and not stream.remote_closed:
+        if stream.unconsumed >= STREAM_WINDOW // 2 and not stream.remote_closed and stream.id in self.streams:
             stream.receive_window += stream.unconsumed
             self.out.append(frame(WINDOW_UPDATE, 0, stream.id, stream.unconsumed.to_bytes(4, "big")))
             stream.unconsumed = 0
 
-    def send_headers(self, stream: Stream, block: bytes, end: bool = False) -> None:
-        """Send a header block of at most one frame; with ``end`` it is the response's last."""
-        self.out.append(frame(HEADERS, END_HEADERS | end, stream.id, block))
-        if end:
-            self._finish(stream)
-
-    def send_data(self, stream: Stream, data: bytes) -> int:
-        """
-        Send part of the body as windows allow, keeping the rest.
-
-        Returns:
-            How many bytes of this stream now wait for the peer.
-        """
-        if stream.queue is None:
-            stream.queue = []
-        stream.queue.append((data, None))
-        return self._pump(stream)
-
-    def send_trailers(self, stream: Stream, block: bytes) -> None:
-        """End the response, once all of its body went out."""
-        if stream.queue is None:
-            self.send_headers(stream, block, end=True)
-        else:
-            stream.queue.append((b"", block))
-
-    def respond(self, stream: Stream, response: WholeResponse, prefix: bytes, body: bytes) -> None:
-        """
-        Send a whole response: head, ``prefix`` and ``body`` as its data, trailers.
-
-        In the common case, room in both windows and one DATA frame, nothing is copied here.
-        """
-        length = len(prefix) + len(body)
-        if (
-            length <= stream.send_window
-            and length <= self.send_window
-            and length <= FRAME_BYTES_MAX
-            and stream.queue is None
-        ):
-            self.send_window -= length
-            stream_id = stream.id.to_bytes(4, "big")
-            self.out += (
-                response.start,
-                stream_id,
-                response.head_and_data[length] if length < TABULATED else response.data_follows(length),
-                stream_id,
-                prefix,
-                body,
-                response.trailers_start,
-                stream_id,
-                response.trailers,
-            )
-            if stream.remote_closed:
-                del self.streams[stream.id]
-            else:
-                self._finish(stream)
-            return
-        self.send_headers(stream, response.head)
-        self.send_data(stream, prefix + body)
-        self.send_trailers(stream, response.trailers)
-
-    def _pump(self, stream: Stream) -> int:
-        """Send what waits on a stream as far as the windows allow; returns the bytes left."""
-        queue = stream.queue
-        if queue is None:
-            return 0
-        for sent, (data, trailers) in enumerate(queue):
-            if trailers is not None:
-                stream.queue = None
-                self.send_headers(stream, trailers, end=True)
-                return 0
-            at = 0
-            while at < len(data):
-                room = min(FRAME_BYTES_MAX, stream.send_window, self.send_window)
-                if room <= 0:
-                    queue[: sent + 1] = [(data[at:], None)]
-                    return sum(len(waiting) for waiting, _ in queue)
-                piece = data[at : at + room]
-                at += len(piece)
-                stream.send_window -= len(piece)
-                self.send_window -= len(piece)
-                self.out.append(frame(DATA, 0, stream.id, piece))
-        stream.queue = None
-        return 0
-
-    def _resume(self, stream: Stream, events: list[Event]) -> None:
-        """A window opened."""
-        if stream.queue is not None and not self._pump(stream) and stream.id in self.streams:
-            events.append((_WRITABLE, stream, None))
-
-    def _finish(self, stream: Stream) -> None:
-        """Our side is complete.  A peer still sending is told that nobody listens (RFC 9113, 8.1)."""
-        if self.streams.pop(stream.id, None) is not None and not stream.remote_closed:
-            self.out.append(frame(RST_STREAM, 0, stream.id, int(ErrorCode.NO_ERROR).to_bytes(4, "big")))
-
-    def reset(self, stream: Stream, code: ErrorCode) -> None:
-        """Give a stream up."""
-        if self.streams.pop(stream.id, None) is not None:
-            self.out.append(frame(RST_STREAM, 0, stream.id, int(code).to_bytes(4, "big")))
-
     def drain(self) -> None:
         """Announce the end: streams in progress complete, new ones are refused."""
+        if self.draining or self.closed:
+            return
         self.draining = True
+        self._streams_allowed = 0
         self.out.append(
             frame(GOAWAY, 0, 0, self._last_id.to_bytes(4, "big") + int(ErrorCode.NO_ERROR).to_bytes(4, "big"))
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 
 class Flushable(Protocol):
@@ -27,6 +28,8 @@ class Turn:
     Args:
         clock: Calls back in the next turn.
     """
+
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -71,7 +74,11 @@ class Turn:
             work()
         holding, self._holding = self._holding, []
         for holder in holding:
-            holder.flush()
+            try:
+                holder.flush()
+            except Exception:
+                # The others' answers are in their hands only, and nobody would ask again.
+                self._log.failure("A connection could not be written to")
 
     def _end(self) -> None:
         self._scheduled = False

@@ -89,6 +89,7 @@ class EtcdServer:
         self._request_timeout_seconds = request_timeout_seconds
         self._tell_failed = failed
         self._waits = Waits()
+        self._pending_requests = self._waits.pending
         self._deadline = 0.0
         self._sweep: IDelayedCall | None = None
         self._refusal: EtcdError | None = None
@@ -202,7 +203,7 @@ class EtcdServer:
         elif len(proposals) >= PROPOSALS_MAX:
             raise TooManyRequestsError
         proposals.append(data)
-        self._waits.add(data, Request(kind, message), waiter, self._deadline)
+        self._pending_requests[id(data)] = (data, Request(kind, message), waiter, self._deadline)
 
     def _begin_turn(self) -> None:
         """Once for all proposals of a turn."""
@@ -284,7 +285,7 @@ class EtcdServer:
         Raises:
             Exception: An entry cannot be carried out; the member must stop.
         """
-        pending = self._waits.pending
+        pending = self._pending_requests
         apply = self._applier.apply  # type: ignore[union-attr]
         for entry in entries:
             data = entry.data
@@ -297,9 +298,9 @@ class EtcdServer:
             if waiting is None:
                 self._apply_strange(entry)
             else:
-                waiter = waiting.waiter
+                _, request, waiter, _ = waiting
                 try:
-                    response = apply(waiting.request, entry)
+                    response = apply(request, entry)
                 except EtcdError as error:
                     if waiter is not None:
                         waiter.fail(error.code, error.message)

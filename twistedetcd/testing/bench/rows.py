@@ -1,0 +1,96 @@
+"""The table of what is measured: one line for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from twistedetcd.testing.bench import messages
+from twistedetcd.testing.bench.processes import BenchError
+
+PUT, RANGE, TXN = (f"/etcdserverpb.KV/{method}" for method in ("Put", "Range", "Txn"))
+
+
+class Table(Enum):
+    """The rows of one table are measured on the same store; the value is its heading."""
+
+    MANY = "A store of many keys"
+    HOT = "One key with many revisions"
+    CHANGING = "A different grpc-timeout on every call"
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    One line of a table.
+
+    Attributes:
+        name: As the option ``--rows`` names it.
+        work: What is done.
+        path: The method.
+        message: Makes the request from a key.
+        connections: Each is one generator process.
+        streams: Calls in flight on each connection.
+        goal: The ratio to etcd that closes the row's issue.
+    """
+
+    name: str
+    work: str
+    table: Table
+    path: str
+    message: Callable[[bytes], bytes]
+    connections: int
+    streams: int
+    goal: float
+
+    @property
+    def writes(self) -> bool:
+        """Whether each call raises the revision by one."""
+        return self.path != RANGE
+
+    @property
+    def in_flight(self) -> int:
+        return self.connections * self.streams
+
+    def key(self, round_number: int, connection: int) -> bytes:
+        """The key that a connection asks for."""
+        if self.table is Table.HOT:
+            return messages.HOT_KEY
+        return messages.own_key(ROWS.index(self), round_number, connection)
+
+    def keys_expected(self, key: bytes) -> list[bytes]:
+        """The keys that a range must answer with."""
+        return messages.range_keys() if self.message is messages.range_many else [key]
+
+
+ROWS = (
+    Row("P1", "put, 500 in flight", Table.MANY, PUT, messages.put, 10, 50, 1.3),
+    Row("P2", "put, lone", Table.MANY, PUT, messages.put, 1, 1, 0.9),
+    Row("P3", "range, 500 in flight", Table.MANY, RANGE, messages.range_one, 10, 50, 1.7),
+    Row("P4", "range, lone", Table.MANY, RANGE, messages.range_one, 1, 1, 1.0),
+    Row("P5", "range of 1,000 keys, 50 in flight", Table.MANY, RANGE, messages.range_many, 10, 5, 1.5),
+    Row("P6", "txn (compare + put), 500 in flight", Table.MANY, TXN, messages.txn, 10, 50, 1.2),
+    Row("H1", "put, 500 in flight", Table.HOT, PUT, messages.put, 10, 50, 1.3),
+    Row("H2", "put, lone", Table.HOT, PUT, messages.put, 1, 1, 0.9),
+    Row("H3", "range, 500 in flight", Table.HOT, RANGE, messages.range_one, 10, 50, 1.7),
+    Row("H4", "range, lone", Table.HOT, RANGE, messages.range_one, 1, 1, 1.0),
+    Row("T1", "put, 500 in flight", Table.CHANGING, PUT, messages.put, 10, 50, 1.3),
+    Row("T3", "range, 500 in flight", Table.CHANGING, RANGE, messages.range_one, 10, 50, 1.7),
+)
+"""The goals of the second and third table are those of the same work in the first."""
+
+
+def select(names: str) -> list[Row]:
+    """
+    The rows that a comma-separated list names, in the order of the table; all if it is empty.
+
+    Raises:
+        BenchError: There is no such row.
+    """
+    wanted = {name.strip().upper() for name in names.split(",") if name.strip()}
+    unknown = sorted(wanted - {row.name for row in ROWS})
+    if unknown:
+        known = ", ".join(row.name for row in ROWS)
+        raise BenchError(f"There is no row {unknown[0]}; the rows are {known}.")
+    return [row for row in ROWS if not wanted or row.name in wanted]
