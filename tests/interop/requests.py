@@ -35,6 +35,7 @@ SHOWN_BYTES_MAX = 4000
 
 _KEYS = [b"\0", b"a", b"aa", b"ab", b"b", b"m", b"m\0", b"z", b"\xff", b"\xff\xff"]
 _KEYS += [b"k%02d" % number for number in range(24)]
+_KEYS += [b"y" * length for length in (126, 127, 128, 300, 2000)]  # where lengths take another byte
 _VALUES = [b"", b"1", b"2", b"a", b"\0", b"\xff", b"value", b"x" * 20]
 _BAD_NUMBERS = (5, 7, -1, 2**31 - 1)
 
@@ -60,9 +61,9 @@ class Case(NamedTuple):
         return f"{self.path}\n{text[:SHOWN_BYTES_MAX]}"
 
 
-def case(method: str, request: Any, *, unknown_fields: bytes = b"", only_ours: bool = False) -> Case:
+def case(method: str, request: Any, *, only_ours: bool = False) -> Case:
     """A request of the KV service."""
-    return Case(KV + method, request.SerializeToString() + unknown_fields, request, only_ours)
+    return Case(KV + method, request.SerializeToString(), request, only_ours)
 
 
 class Requests:
@@ -87,6 +88,7 @@ class Requests:
             (14, self._compact),
             (20, self._hash_kv),
             (12, self._large_txn),
+            (60, self._scrambled),
             (25, self._odd),
             (2, self._large),
         )
@@ -230,8 +232,7 @@ class Requests:
     # Cases.
 
     def _put(self) -> Case:
-        unknown = b"\x98\x06\x05" if self._chance(20) else b""  # field 99
-        return case("Put", self._put_request(), unknown_fields=unknown)
+        return case("Put", self._put_request())
 
     def _range(self) -> Case:
         request = self._range_request()
@@ -305,6 +306,30 @@ class Requests:
             # As many compares as operations, or other operations that are not carried out.
             inner.failure.extend(inner.success)
         return case("Txn", request)
+
+    def _scrambled(self) -> Case:
+        """A request as no encoder writes it: fields in any order, more than once, unknown ones among them."""
+        method, request = self._random.choice(
+            [
+                ("Put", self._put_request()),
+                ("Put", self._put_request(keep=False)),
+                ("Range", self._range_request()),
+                ("Range", RangeRequest(key=self._key())),
+                ("DeleteRange", self._delete_range_request()),
+            ]
+        )
+        pieces = [self._field(type(request)(), field.name, value) for field, value in request.ListFields()]
+        pieces += self._random.sample(_UNKNOWN_FIELDS, self._random.randrange(3))
+        self._random.shuffle(pieces)
+        if request.key:
+            # The last one counts.
+            pieces.insert(0, PutRequest(key=self._random.choice(_KEYS)).SerializeToString())
+        return Case(KV + method, b"".join(pieces), request)
+
+    def _field(self, message: Any, name: str, value: Any) -> bytes:
+        setattr(message, name, value)
+        encoded: bytes = message.SerializeToString()
+        return encoded
 
     def _odd(self) -> Case:
         """What no client of etcd would send."""
@@ -385,6 +410,16 @@ _UNKNOWN_PATHS = (
     "/nothing.Nothing/Nothing",
     "/etcdserverpb.KV/range",
     "/etcdserverpb.kv/Range",
+)
+
+
+_UNKNOWN_FIELDS = (
+    b"\x98\x06\x05",  # 99: a number
+    b"\x9a\x06\x03abc",  # 99: bytes
+    b"\x9d\x06\x01\x02\x03\x04",  # 99: four bytes
+    b"\x99\x06\x01\x02\x03\x04\x05\x06\x07\x08",  # 99: eight bytes
+    b"\x9b\x06\x08\x01\x9c\x06",  # 99: a group
+    b"\xf8\xff\xff\xff\x0f\x01",  # 536870911, the highest there is
 )
 
 

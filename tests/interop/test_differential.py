@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from signal import SIGKILL
+from signal import SIGKILL, SIGTERM
 
 import grpc  # type: ignore[import-untyped]
 from twisted.trial.unittest import SynchronousTestCase
@@ -25,6 +25,7 @@ from twistedetcd.pb.rpc_pb2 import (
 
 SEEDS = [int(seed) for seed in os.environ.get("INTEROP_SEEDS", "1,2,3,4").split(",")]
 REQUESTS_PER_SEED = 1500
+RESTARTS = {500: SIGTERM, 1000: SIGKILL}  # before which request we are restarted, and how that is told
 INVALID_SORT_OPTION = Answer(Code.INVALID_ARGUMENT, "etcdserver: invalid sort option")
 KEY_NOT_FOUND = Answer(Code.INVALID_ARGUMENT, "etcdserver: key not found")
 
@@ -47,7 +48,11 @@ class DifferentialTests(SynchronousTestCase):
     """To a client, a member of ours is an etcd."""
 
     def test_random_requests(self) -> None:
-        """Every answer is the one of a real etcd, to the letter, but for the rules that say why not."""
+        """
+        Every answer is the one of a real etcd, to the letter, but for the rules that say why not.
+
+        We are restarted on the way, so what is read from the disk answers as what was in memory.
+        """
         used: set[str] = set()
         for seed in SEEDS:
             self.compare(seed, used)
@@ -63,6 +68,9 @@ class DifferentialTests(SynchronousTestCase):
         ours.start("--unsafe-no-fsync")
         requests = Requests(seed)
         for number in range(REQUESTS_PER_SEED):
+            if number in RESTARTS:
+                ours.stop(RESTARTS[number])
+                ours.start("--unsafe-no-fsync")
             sent = requests.next()
             where = (
                 f"seed {seed}, request {number}, revision {requests.revision}/{requests.compacted}: {sent}\n"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from http.client import HTTPConnection
 from pathlib import Path
-from unittest import skipIf
-
 import grpc  # type: ignore[import-untyped]
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.interop.servers import ENVIRONMENT, READY, Server, our_server, script, wait_until
 from twistedetcd.pb.rpc_pb2 import PutRequest, RangeRequest
@@ -152,11 +151,17 @@ class RefusedStartTests(ProcessCase):
         self.server.data.write_text("")
         self.assertIn(str(self.server.data), self.fails_to_start(self.server))
 
-    @skipIf(os.geteuid() == 0, "root may read everything")
     def test_unreadable_data_directory(self) -> None:
-        """A data directory without permission is named."""
-        self.server.data.mkdir(mode=0)
-        self.assertIn(str(self.server.data), self.fails_to_start(self.server))
+        """A directory without permission is named."""
+        for path in ("", "member", "member/wal", "member/snap"):
+            server = self.make(*without_privileges(), script("twistedetcd"))
+            directory = server.data / path
+            directory.mkdir(parents=True)
+            directory.chmod(0)
+            self.addCleanup(directory.chmod, 0o700)
+            sentence = self.fails_to_start(server)
+            self.assertIn("Permission denied", sentence)
+            self.assertIn(str(directory), sentence)
 
     def test_port_in_use(self) -> None:
         """A port that somebody listens on is named."""
@@ -176,6 +181,22 @@ class RefusedStartTests(ProcessCase):
         for path in (self.server.data / "member" / "wal").iterdir():
             path.unlink()
         self.assertIn("log", self.fails_to_start(self.server))
+
+
+def without_privileges() -> tuple[str, ...]:
+    """
+    What to put before a command so that permissions count for it.
+
+    Raises:
+        SkipTest: We are root, and nothing can take that from a command.
+    """
+    if os.geteuid():
+        return ()
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise SkipTest("root may read everything; needs setpriv, or another user")
+    privileges = "-dac_override,-dac_read_search"
+    return setpriv, f"--bounding-set={privileges}", f"--inh-caps={privileges}"
 
 
 class WireTests(ProcessCase):

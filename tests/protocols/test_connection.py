@@ -110,7 +110,7 @@ class Case(SynchronousTestCase):
                 ECHO: Method(unary=lambda call, body: call.reply(body)),
                 WAIT: Method(unary=lambda call, body: self.waiting.append(call)),
                 STREAM: Method(stream=self.listen),
-                BUG: Method(unary=lambda call, body: 1 // 0),
+                BUG: Method(unary=self.fail_badly),
             },
             self.plains,
         )
@@ -120,6 +120,10 @@ class Case(SynchronousTestCase):
     def listen(self, call: Call) -> Listener:
         self.listeners.append(Listener(call))
         return self.listeners[-1]
+
+    @staticmethod
+    def fail_badly(call: Call, body: bytes) -> None:
+        raise ZeroDivisionError
 
     def connect(self, first: bytes = START) -> tuple[Any, Transport]:
         """A new connection, its greeting written and the transport empty."""
@@ -376,10 +380,7 @@ class PressureTests(Case):
         producer.resumeProducing()
         self.assertEqual(["writable"], listener.told)
         self.end_turn()
-        self.assertEqual([bytes(2000), bytes(3000)], Responses().take(self.body(transport))[1].messages)
-
-    def body(self, transport: StringTransport) -> bytes:
-        return transport.value()
+        self.assertEqual([bytes(2000), bytes(3000)], self.answers(transport)[1].messages)
 
 
 class EndTests(Case):

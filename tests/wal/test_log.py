@@ -51,7 +51,7 @@ class LogCase(SynchronousTestCase):
     def save(self, wal: SegmentedWAL, *entries: Entry, state: HardState | None = None) -> None:
         self.assertIsNone(self.successResultOf(wal.save(state, entries)))
 
-    def filled(self, count: int = 60) -> list[Entry]:
+    def filled(self, count: int = 90) -> list[Entry]:
         """A closed log of several segments."""
         wal = self.create()
         entries = [entry(index) for index in range(1, count + 1)]
@@ -91,16 +91,17 @@ class SaveTests(LogCase):
         self.assertEqual(["write", "sync"], [what for what, _ in self.disk.steps])
 
     def test_commit_alone_waits(self) -> None:
-        """A hard state that only moved its commit index is not synced, and is written with the next save."""
+        """A hard state that only moved its commit index costs no write, until a term or vote is written."""
         wal = self.create()
         self.save(wal, entry(1), state=HardState(1, 1, 0))
         del self.disk.steps[:]
         self.save(wal, state=HardState(1, 1, 1))
         self.save(wal)
         self.assertEqual([], self.disk.steps)
-        self.save(wal, entry(2))
+        self.save(wal, entry(2), state=HardState(1, 1, 2))
+        self.save(wal, entry(3), state=HardState(2, 1, 2))
         self.disk.crash()
-        self.assertEqual(HardState(1, 1, 1), self.read().hard_state)
+        self.assertEqual(HardState(2, 1, 2), self.read().hard_state)
 
     def test_commit_alone_is_written_at_close(self) -> None:
         """Closing writes the hard state that still waits, without a sync."""
@@ -163,7 +164,7 @@ class CutTests(LogCase):
         """All entries come back from several segments, each cut where it was full."""
         entries = self.filled()
         recovered = self.read()
-        self.assertEqual((entries, HardState(1, 1, 59)), (recovered.entries, recovered.hard_state))
+        self.assertEqual((entries, HardState(1, 1, 89)), (recovered.entries, recovered.hard_state))
         names = self.segments()
         self.assertGreater(len(names), 2)
         for path in names[:-1]:

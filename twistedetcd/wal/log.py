@@ -1,9 +1,9 @@
 """
 The log of one member: records appended to the last segment, and a new segment when that is full.
 
-A save is one write and one sync.  A hard state that only moved its commit index waits in memory for the next
-write, because a member that forgets it hears it again.  The save that fills a segment fires once the next one
-has its name on the disk; a worker filled that one with zeros meanwhile.
+A save is one write and one sync.  A hard state that only moved its commit index waits in memory until a
+term, a vote, a snapshot or a new segment is written: a member that forgets it learns it again.  The save that
+fills a segment fires once the next one has its name on the disk; a worker filled that one with zeros.
 """
 
 from __future__ import annotations
@@ -144,16 +144,17 @@ class SegmentedWAL:
         """See `IWAL.save`."""
         if self._closed:
             return fail(self._closed_error())
-        must_sync = bool(entries)
+        state_changed = False
         if state is not None and state != self._state:
-            must_sync = must_sync or state[:2] != self._state[:2]
+            state_changed = state[:2] != self._state[:2]
             self._state, self._state_owed = state, True
-        if not must_sync:
+        if not entries and not state_changed:
             return succeed(None)
+        frames = b""
         if entries:
             self._last_index = entries[-1].index
-        frames, self._crc = encode_records(self._crc, ENTRY, encode_entries(entries))
-        return self._write(frames + self._owed_state())
+            frames, self._crc = encode_records(self._crc, ENTRY, encode_entries(entries))
+        return self._write(frames + self._owed_state() if state_changed else frames)
 
     def save_snapshot(self, index: int, term: int, conf_state: ConfState) -> Deferred[None]:
         """
