@@ -224,7 +224,7 @@ class ChainTests(LogCase):
             self.disk.node(path).data[11] ^= 1
             self.refused()
             self.disk.node(path).data[11] ^= 1
-        self.assertEqual(60, len(self.read().entries))
+        self.assertEqual(90, len(self.read().entries))
 
     def test_other_metadata(self) -> None:
         """The segment of another member is refused."""
