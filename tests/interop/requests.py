@@ -309,15 +309,14 @@ class Requests:
 
     def _scrambled(self) -> Case:
         """A request as no encoder writes it: fields in any order, more than once, unknown ones among them."""
-        method, request = self._random.choice(
-            [
-                ("Put", self._put_request()),
-                ("Put", self._put_request(keep=False)),
-                ("Range", self._range_request()),
-                ("Range", RangeRequest(key=self._key())),
-                ("DeleteRange", self._delete_range_request()),
-            ]
+        choices: Sequence[tuple[str, Any]] = (
+            ("Put", self._put_request()),
+            ("Put", self._put_request(keep=False)),
+            ("Range", self._range_request()),
+            ("Range", RangeRequest(key=self._key())),
+            ("DeleteRange", self._delete_range_request()),
         )
+        method, request = self._random.choice(choices)
         pieces = [self._field(type(request)(), field.name, value) for field, value in request.ListFields()]
         pieces += self._random.sample(_UNKNOWN_FIELDS, self._random.randrange(3))
         self._random.shuffle(pieces)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from http.client import HTTPConnection
 from pathlib import Path
+
 import grpc  # type: ignore[import-untyped]
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 

@@ -205,37 +205,53 @@ class TurnTests(Case):
     """One write a connection and turn; a lone call does not wait (design D2)."""
 
     def test_lone_call(self) -> None:
-        """A call that comes alone, after a quiet turn, is answered at once."""
+        """A call that comes alone, from the connection that brought the last one too, is answered at once."""
         protocol, transport = self.connect()
-        for stream in (1, 3):
-            protocol.dataReceived(self.call(stream))
-            self.assertEqual((stream + 1) // 2, transport.writes)
-            self.end_turn()
-        self.assertEqual(2, transport.writes)
-
-    def test_second_call_waits(self) -> None:
-        """The second call of a turn, on any connection, waits for the turn to end."""
-        (first, one), (second, two) = self.connect(), self.connect()
-        first.dataReceived(self.call(1))
-        second.dataReceived(self.call(1))
-        first.dataReceived(self.call(3))
-        first.dataReceived(self.call(5))
-        self.assertEqual((1, 0), (one.writes, two.writes))
-        self.end_turn()
-        self.assertEqual((2, 1), (one.writes, two.writes))
-        self.assertEqual([1, 3, 5], list(self.answers(one)))
-
-    def test_busy_turns(self) -> None:
-        """After a turn of several calls the next one waits too; after that it is quiet again."""
-        protocol, transport = self.connect()
-        protocol.dataReceived(self.call(1) + self.call(3))
+        protocol.dataReceived(self.call(1))
         self.assertEqual(0, transport.writes)
         self.end_turn()
+        for stream in (3, 5):
+            protocol.dataReceived(self.call(stream))
+            self.assertEqual((stream + 1) // 2, transport.writes)
+        self.assertEqual([], [call for call in self.clock.getDelayedCalls() if call.getTime() == 0])
+
+    def test_second_call_waits(self) -> None:
+        """Calls from several connections wait for the turn to end, and share it."""
+        (first, one), (second, two) = self.connect(), self.connect()
+        for stream in (1, 3):
+            first.dataReceived(self.call(stream))
+            second.dataReceived(self.call(stream))
+            self.assertEqual((stream // 2, stream // 2), (one.writes, two.writes))
+            self.end_turn()
+        self.assertEqual((2, 2), (one.writes, two.writes))
+        self.assertEqual([1, 3], list(self.answers(one)))
+
+    def test_busy_turns(self) -> None:
+        """Several calls from one connection wait for the turn to end, and so does a call behind them."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(self.call(1) + self.call(3))
         protocol.dataReceived(self.call(5))
-        self.assertEqual(1, transport.writes)
+        self.assertEqual(0, transport.writes)
         self.end_turn()
+        self.assertEqual(1, transport.writes)
         protocol.dataReceived(self.call(7))
-        self.assertEqual(3, transport.writes)
+        self.assertEqual(2, transport.writes)
+
+    def test_work_for_the_next_turn(self) -> None:
+        """Work that comes up while a turn is ended gets a turn of its own."""
+        done: list[int] = []
+
+        def work() -> None:
+            done.append(len(self.clock.getDelayedCalls()))
+            if len(done) < 3:
+                self.turn.wake()
+
+        self.turn.before_writing(work)
+        self.turn.flush()
+        self.assertEqual(1, len(done))
+        self.end_turn()
+        self.end_turn()
+        self.assertEqual(3, len(done))
 
     def test_work_comes_first(self) -> None:
         """What is to be done before writing is done, and what it answers is in the same write."""
@@ -559,6 +575,7 @@ class TCPTests(Case):
         """The answer is on the socket when dataReceived returns."""
         protocol, transport, sock = self.connect_tcp()
         protocol.dataReceived(self.call(1))
+        self.end_turn()
         self.assertEqual([b"1"], Responses().take(sock.sent)[1].messages)
         self.assertNotIn(transport, self.clock.getWriters())
 

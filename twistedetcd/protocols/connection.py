@@ -74,17 +74,20 @@ class GRPCProtocol(Protocol):
         self._turn.write(self)
 
     def dataReceived(self, data: bytes) -> None:
+        calls = 0
+        self._turn.receiving()
         try:
             calls = self.grpc.receive(data, self._seconds())
         except Exception:
             self._broken("A request made a handler fail; its connection is closed")
-            return
-        if self.grpc.busier_than(CALLS_MAX):
-            self._pause_reading()
-        self._turn.received(calls)
+        else:
+            if self.grpc.busier_than(CALLS_MAX):
+                self._pause_reading()
+        self._turn.received(self, calls)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._factory.connections.pop(self, None)
+        self._turn.forget(self)
         self._write = _discard
         self._closing = True
         self._waiting.clear()

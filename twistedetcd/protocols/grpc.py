@@ -78,19 +78,14 @@ class Request(NamedTuple):
 class Call(Stream):
     """One call in progress."""
 
-    __slots__ = ("connection", "deadline", "done", "on_cancelled", "partial", "receiver", "started")
-
     request: Request
     connection: Connection
-
-    def __init__(self, stream_id: int, request: Request, send_window: int, remote_closed: bool) -> None:
-        Stream.__init__(self, stream_id, request, send_window, remote_closed)
-        self.done = False
-        self.started = False
-        self.receiver: Receiver | None = None
-        self.partial: bytearray | None = None
-        self.deadline: float | None = None
-        self.on_cancelled: Callable[[], None] | None = None
+    done = False
+    started = False
+    receiver: Receiver | None = None
+    partial: bytearray | None = None
+    deadline: float | None = None
+    on_cancelled: Callable[[], None] | None = None
 
     def reply(self, message: bytes) -> None:
         """Answer a unary call.  Ignored when the call is over: the client has gone."""

@@ -35,41 +35,61 @@ class Turn:
         self._clock = clock
         self._work: list[Callable[[], None]] = []
         self._holding: list[Flushable] = []
+        self._wanted = False  # there is work to do before writing
+        self._gathering = False  # in the middle of reading or flushing: what to do is decided after it
         self._scheduled = False
-        self._calls = 0
-        self._calls_before = 0
+        self._last: object = None  # who brought the last call
 
     def before_writing(self, work: Callable[[], None]) -> None:
         """Call ``work`` at the end of each turn, before what it made is written.  It must not raise."""
         self._work.append(work)
 
     def wake(self) -> None:
-        """Make sure that this turn's end is not forgotten."""
-        if not self._scheduled:
-            self._scheduled = True
-            self._clock.callLater(0, self._end)
+        """There is work: make sure that this turn's end is not forgotten."""
+        self._wanted = True
+        if not self._gathering:
+            self._schedule()
 
     def write(self, holder: Flushable) -> None:
         """``holder`` has output, to be flushed once at the end of the turn."""
         self._holding.append(holder)
-        if not self._scheduled:
-            self.wake()
+        if not self._gathering:
+            self._schedule()
 
-    def received(self, calls: int) -> None:
+    def receiving(self) -> None:
+        """A connection begins to hand on what it read; `received` follows."""
+        self._gathering = True
+
+    def received(self, who: object, calls: int) -> None:
         """
         A connection has handed on all that it read.
 
-        Flush at once when this brought one call, the first of this turn, and the previous turn served at
-        most one: somebody waits for it, and nobody else would share the cost.
+        Flush at once when this brought one call, and the last call before it came from the same connection:
+        then somebody waits for it, and nobody else would share the cost.  (A connection is read once a turn.)
+
+        Args:
+            who: The connection.
+            calls: How many calls it handed on.
         """
-        self._calls += calls
-        if calls == self._calls == 1 and self._calls_before <= 1:
-            self.flush()
-        if not self._scheduled:
-            self.wake()
+        self._gathering = False
+        if calls:
+            alone = calls == 1 and who is self._last and not self._scheduled
+            self._last = who
+            if alone:
+                self.flush()
+                return
+        if self._wanted or self._holding:
+            self._schedule()
+
+    def forget(self, who: object) -> None:
+        """A connection is gone."""
+        if self._last is who:
+            self._last = None
 
     def flush(self) -> None:
         """Do the work and write the output now."""
+        self._gathering = True
+        self._wanted = False
         for work in self._work:
             work()
         holding, self._holding = self._holding, []
@@ -79,8 +99,15 @@ class Turn:
             except Exception:
                 # The others' answers are in their hands only, and nobody would ask again.
                 self._log.failure("A connection could not be written to")
+        self._gathering = False
+        if self._wanted or self._holding:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._clock.callLater(0, self._end)
 
     def _end(self) -> None:
         self._scheduled = False
-        self._calls_before, self._calls = self._calls, 0
         self.flush()
