@@ -129,6 +129,10 @@ class Server:
     @property
     def channel(self) -> grpc.Channel:
         """A connection to the process that runs now."""
+        return self._channel or self.connect()
+
+    def connect(self) -> grpc.Channel:
+        """Make that connection; to be called before threads share it."""
         if self._channel is None:
             self._channel = grpc.insecure_channel(
                 self.endpoint,

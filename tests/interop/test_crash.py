@@ -42,7 +42,7 @@ class Load:
         Raises:
             AssertionError: It took too long to acknowledge them.
         """
-        self._server.channel.subscribe(lambda _: None)
+        self._server.connect()
         writers = [Thread(target=self._write, args=(b"%d-%d" % (life, writer),)) for writer in range(WRITERS)]
         with self._grown:
             goal = len(self.acknowledged) + puts

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from signal import SIGKILL, SIGTERM
 
 import grpc  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.answers import RULES, Answer, explained, normalised
@@ -23,6 +24,7 @@ from twistedetcd.pb.rpc_pb2 import (
     TxnRequest,
 )
 
+# Any others may be tried with INTEROP_SEEDS=5,6,7.
 SEEDS = [int(seed) for seed in os.environ.get("INTEROP_SEEDS", "1,2,3,4").split(",")]
 REQUESTS_PER_SEED = 1500
 RESTARTS = {500: SIGTERM, 1000: SIGKILL}  # before which request we are restarted, and how that is told
@@ -56,7 +58,8 @@ class DifferentialTests(SynchronousTestCase):
         used: set[str] = set()
         for seed in SEEDS:
             self.compare(seed, used)
-        self.assertEqual(set(RULES), used, "a rule that nothing needs is wrong, or hides something")
+        if "INTEROP_SEEDS" not in os.environ:
+            self.assertEqual(set(RULES), used, "a rule that nothing needs is wrong, or hides something")
 
     def compare(self, seed: int, used: set[str]) -> None:
         """Send one seed's requests to two new members."""
@@ -141,6 +144,32 @@ class LethalTransactionTests(SynchronousTestCase):
             kvs = self.server.call(f"{KV}Range", RangeRequest(key=b"m")).kvs
             self.assertEqual([b"1"] * left, [kv.value for kv in kvs])
 
+    def test_nested_too_deep(self) -> None:
+        """What is accepted can be replayed, however deep it is nested: in the log that is one level more."""
+        group = (b"\x9b\x06", b"\x9c\x06")  # the unknown field 99, which begins and ends
+        accepted = 0
+        for depth in range(90, 110):
+            put = PutRequest(key=b"k%d" % depth).SerializeToString() + group[0] * depth + group[1] * depth
+            answer = ask(self.server, Case(f"{KV}Put", put))()
+            self.assertIn(answer.code, (Code.OK, Code.INTERNAL), depth)
+            accepted += answer.code == Code.OK
+        request = TxnRequest(success=[RequestOp(request_put=PutRequest(key=b"k"))])
+        for depth in range(1, 48):
+            request = TxnRequest(success=[nested(*request.success)])
+            accepted += ask(self.server, case("Txn", request))().code == Code.OK
+            self.assertEqual(accepted + 1, self.current(), depth)
+        # One level more, and no client in Python reads the answer; it happens nevertheless.
+        operation = request.success[0].SerializeToString()
+        for _ in range(2):
+            operation = field(4, field(2, operation))  # TxnRequest.success in RequestOp.request_txn
+        with self.assertRaises(DecodeError):
+            ask(self.server, Case(f"{KV}Txn", field(2, operation)))()
+        before = self.current()
+        self.assertEqual(accepted + 2, before)
+        self.server.stop(SIGKILL)
+        self.server.start()
+        self.assertEqual(before, self.current())
+
     def test_random_transactions(self) -> None:
         """No transaction that deletes and keeps stops the member, nor keeps it from starting again."""
         requests = Requests(67)
@@ -158,6 +187,16 @@ class LethalTransactionTests(SynchronousTestCase):
         self.server.stop(SIGKILL)
         self.server.start()
         self.assertEqual(before, self.current())
+
+
+def field(number: int, data: bytes) -> bytes:
+    """A field that holds a message."""
+    length = len(data)
+    return (
+        bytes((number << 3 | 2,))
+        + (bytes((length,)) if length < 128 else bytes((length & 127 | 128, length >> 7)))
+        + data
+    )
 
 
 def nested(*operations: RequestOp) -> RequestOp:

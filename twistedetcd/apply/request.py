@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -16,11 +17,6 @@ from twistedetcd.pb.raft_internal_pb2 import EmptyResponse, InternalRaftRequest
 from twistedetcd.wire import varint
 
 _FIELDS = {field.name: field.number for field in InternalRaftRequest.DESCRIPTOR.fields}
-_CLASSES: dict[int, tuple[str, Any]] = {
-    field.number: (field.name, GetMessageClass(field.message_type))
-    for field in InternalRaftRequest.DESCRIPTOR.fields
-    if field.message_type is not None
-}
 _NOT_REQUESTS = {"header", "ID"}
 _DELIMITED = 2
 _HEADER_TAG = varint(_FIELDS["header"] << 3 | _DELIMITED)
@@ -97,19 +93,34 @@ def decode(data: bytes) -> Request:
         google.protobuf.message.DecodeError: It is no ``InternalRaftRequest``.
         ValueError: It holds no request that this version knows.
     """
-    # The request is read by itself, as it was when it came: protobuf refuses messages nested too deep, and
-    # one that just passed must not be refused for standing inside of another.
-    header = request = None
-    for field in UnknownFieldSet(EmptyResponse.FromString(data)):
-        if field.field_number in _CLASSES and field.wire_type == _DELIMITED:
-            name, message_class = _CLASSES[field.field_number]
-            message = message_class.FromString(field.data)
-            if name == "header":
-                header = message
-            else:
-                request = Request(name, message)
+    try:
+        internal = InternalRaftRequest.FromString(data)
+    except DecodeError:
+        return _decode_by_itself(data)
+    for field, message in internal.ListFields():
+        if field.name not in _NOT_REQUESTS:
+            return Request(field.name, message, internal.header.username, internal.header.auth_revision)
+    raise ValueError("log entry without a request")
+
+
+def _decode_by_itself(data: bytes) -> Request:
+    """
+    Read a request by itself, as it was read when it came.
+
+    Protobuf refuses what is nested too deep, and one that just passed is too deep inside of an entry.
+    """
+    internal = InternalRaftRequest()
+    request = None
+    fields: Any = UnknownFieldSet(EmptyResponse.FromString(data))
+    for field in fields:
+        member = InternalRaftRequest.DESCRIPTOR.fields_by_number.get(field.field_number)
+        if member is None or member.message_type is None or field.wire_type != _DELIMITED:
+            continue
+        if member.name == "header":
+            internal.header.MergeFromString(field.data)
+        else:
+            message_type: Any = member.message_type
+            request = member.name, GetMessageClass(message_type).FromString(field.data)
     if request is None:
         raise ValueError("log entry without a request")
-    if header is None:
-        return request
-    return request._replace(username=header.username, auth_revision=header.auth_revision)
+    return Request(*request, internal.header.username, internal.header.auth_revision)

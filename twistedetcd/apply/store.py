@@ -53,7 +53,11 @@ class StoreApplier:
         }
 
     def apply(self, request: Request, context: Entry) -> bytes:
-        return self._handlers[request.kind](request.message, context)
+        try:
+            handler = self._handlers[request.kind]
+        except KeyError:
+            raise ValueError(f"this version cannot carry out a request of kind {request.kind}") from None
+        return handler(request.message, context)
 
     def _put(self, request: PutRequest, entry: Entry) -> bytes:
         if not (request.lease or request.prev_kv or request.ignore_value or request.ignore_lease):

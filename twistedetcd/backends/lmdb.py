@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import lmdb
 from twisted.plugin import IPlugin
@@ -31,25 +32,29 @@ class LMDBView:
 
     def __init__(self, backend: LMDBBackend) -> None:
         self._backend = backend
-        self._transaction = backend.environment.begin(buffers=False)
         self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._transaction = self._backend.environment.begin(buffers=False)
+        self._databases = self._backend.databases_in(self._transaction)
 
     def get(self, bucket: bytes, key: bytes) -> bytes | None:
-        database = self._backend.databases.get(bucket)
+        database = self._databases.get(bucket)
         if database is None:
             return None
         found: bytes | None = self._transaction.get(key, db=database)
         return found
 
     def get_many(self, bucket: bytes, keys: Sequence[bytes]) -> list[bytes]:
-        database = self._backend.databases.get(bucket)
+        database = self._databases.get(bucket)
         if database is None:
             return []
         with self._transaction.cursor(database) as cursor:
             return [value for _, value in cursor.getmulti(keys)]
 
     def range(self, bucket: bytes, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-        database = self._backend.databases.get(bucket)
+        database = self._databases.get(bucket)
         if database is None:
             return
         with self._transaction.cursor(database) as cursor:
@@ -61,11 +66,11 @@ class LMDBView:
                 yield key, value
 
     def buckets(self) -> list[bytes]:
-        return sorted(self._backend.databases)
+        return sorted(self._databases)
 
     def renew(self) -> None:
         self._transaction.abort()  # the binding keeps the reader's slot for the next one
-        self._transaction = self._backend.environment.begin(buffers=False)
+        self._begin()
 
     def close(self) -> None:
         if not self._closed:
@@ -73,27 +78,32 @@ class LMDBView:
             self._transaction.abort()
 
 
+class _Bucket(NamedTuple):
+    database: lmdb._Database
+    created: int  # the transaction that made it: that one, and views of before, cannot use the handle
+
+
 @implementer(IBackend)
 class LMDBBackend:
     """
     One LMDB file in a directory of ours.
 
+    Args:
+        directory: Where it is, or will be.
+        map_bytes: Address space to reserve; the store cannot grow beyond it.
+
     Raises:
         BackendError: Locked by another process, not LMDB's format, or not readable.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, map_bytes: int = MAP_BYTES) -> None:
         path = os.path.join(directory, _FILE)
-        self._lock = os.open(os.path.join(directory, _LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise BackendError(f"{path} is in use by another member") from error
+        self._lock = _locked(os.path.join(directory, _LOCK_FILE), path)
+        self._buckets: dict[bytes, _Bucket] = {}  # replaced, never changed: views read it meanwhile
         try:
             self.environment = lmdb.open(
                 path,
-                map_size=MAP_BYTES,
+                map_size=map_bytes,
                 subdir=False,
                 max_dbs=_BUCKETS_MAX,
                 max_readers=_READERS_MAX,
@@ -101,32 +111,43 @@ class LMDBBackend:
                 readahead=False,
                 meminit=False,
             )
-            self.databases = {}
-            with self.environment.begin() as transaction, transaction.cursor() as cursor:
-                names = [name for name, _ in cursor]
-            for name in names:
-                self.databases[name] = self.environment.open_db(name, create=False)
         except lmdb.Error as error:
             os.close(self._lock)
             raise BackendError(f"cannot open {path}: {error}") from error
+        try:
+            with self.environment.begin() as transaction, transaction.cursor() as cursor:
+                names = [name for name, _ in cursor]
+            for name in names:
+                self._buckets[name] = _Bucket(self.environment.open_db(name, create=False), -1)
+        except lmdb.Error as error:
+            self.close()
+            raise BackendError(f"cannot open {path}: {error}") from error
+
+    def databases_in(self, transaction: lmdb.Transaction) -> dict[bytes, lmdb._Database]:
+        """The buckets that a transaction can use, by name."""
+        number = transaction.id()
+        return {name: bucket.database for name, bucket in self._buckets.items() if bucket.created < number}
 
     def read(self) -> LMDBView:
         return LMDBView(self)
 
     def write(self, batch: Batch) -> None:
         try:
+            # New buckets get a transaction of their own, in which they stay empty: a view that begins while
+            # the handles become known has missed nothing by not seeing them.
+            unknown = [name for name in batch if name not in self._buckets]
+            if unknown:
+                with self.environment.begin(write=True) as transaction:
+                    made = {
+                        name: _Bucket(self.environment.open_db(name, txn=transaction), transaction.id())
+                        for name in unknown
+                    }
+                self._buckets = {**self._buckets, **made}
             with self.environment.begin(write=True) as transaction:
-                opened = {
-                    bucket: self.environment.open_db(bucket, txn=transaction)
-                    for bucket in batch
-                    if bucket not in self.databases
-                }
-                for bucket, values in batch.items():
-                    database = opened.get(bucket) or self.databases[bucket]
-                    self._write_bucket(transaction, database, values)
+                for name, values in batch.items():
+                    self._write_bucket(transaction, self._buckets[name].database, values)
         except lmdb.Error as error:
             raise BackendError(f"cannot write to {self.environment.path()}: {error}") from error
-        self.databases.update(opened)
 
     @staticmethod
     def _write_bucket(
@@ -153,10 +174,8 @@ class LMDBBackend:
         # The pages of each tree, and the two meta pages; the rest of the file is free.
         pages = 2
         with self.environment.begin() as transaction:
-            for stat in [
-                self.environment.stat(),
-                *(transaction.stat(database) for database in list(self.databases.values())),
-            ]:
+            databases = self.databases_in(transaction).values()
+            for stat in [self.environment.stat(), *(transaction.stat(database) for database in databases)]:
                 pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         size: int = pages * self.environment.stat()["psize"]
         return size
@@ -164,6 +183,22 @@ class LMDBBackend:
     def close(self) -> None:
         self.environment.close()
         os.close(self._lock)
+
+
+def _locked(lock_path: str, path: str) -> int:
+    """A file descriptor that keeps everybody else away from ``path``, also in this very process."""
+    try:
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise BackendError(f"cannot open {lock_path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise BackendError(f"{path} is in use by another member") from error
+        raise BackendError(f"cannot lock {lock_path}: {error.strerror}") from error
+    return descriptor
 
 
 @implementer(IPlugin, IBackendFactory)

@@ -25,6 +25,7 @@ class MemoryView:
     def __init__(self, backend: MemoryBackend) -> None:
         self._backend = backend
         self._before: dict[bytes, dict[bytes, bytes | None]] = {}
+        self._buckets = sorted(backend.buckets)
         backend.views.add(self)
 
     def note(self, bucket: bytes, tree: Mapping[bytes, bytes], keys: Mapping[bytes, bytes | None]) -> None:
@@ -72,15 +73,16 @@ class MemoryView:
             return sorted(found.items())
 
     def buckets(self) -> list[bytes]:
-        with self._backend.lock:
-            return sorted(self._backend.buckets)
+        return list(self._buckets)
 
     def renew(self) -> None:
         with self._backend.lock:
             self._before.clear()
+            self._buckets = sorted(self._backend.buckets)
 
     def close(self) -> None:
-        self._backend.views.discard(self)
+        with self._backend.lock:  # the writer may be going through the views
+            self._backend.views.discard(self)
 
 
 @implementer(IBackend)

@@ -36,17 +36,17 @@ def hash_records(
     Hash the records up to ``revision``, a slice at each ``next()``; the last item is the result.
 
     A record at or below the compact revision counts only if a compaction at ``revision`` would keep it and
-    it is no tombstone, so that the hash is the same before, during and after the compaction's work.  When
-    such a compaction would keep nothing at all, upstream does not filter, and so neither do we.
+    it is no tombstone, so that the hash is the same while a compaction works and after it.  When such a
+    compaction would keep nothing at all, upstream takes what is there; we take what will be there once the
+    accepted compaction is done, which is the same then, and does not differ between members before.
     """
     crc = extend(0, KEY)
-    filtering = index.any_at(revision)
+    kept_at = revision if index.any_at(revision) else max(compact_revision, 0)
     end = revisions.record_key(revision + 1, 0)
     for count, (record_key, record) in enumerate(view.range(b"", end), 1):
         main = revisions.main_of(record_key)
         skipped = main <= compact_revision and (
-            (filtering and index.get_at(KeyValue.FromString(record).key, revision) != record_key)
-            or (main == compact_revision and len(record_key) > revisions.RECORD_KEY_BYTES)
+            index.get_at(KeyValue.FromString(record).key, kept_at) != record_key
         )
         if not skipped:
             crc = extend(extend(crc, record_key), record)

@@ -23,7 +23,7 @@ _NO_MARK = b"\0"
 _KEY = slice(0, RECORD_KEY_BYTES)
 _VERSION_AT = RECORD_KEY_BYTES
 _CREATED_AT = RECORD_KEY_BYTES + 8
-_SCAN_KEYS = 1000  # keys taken from a tree at a time: no iteration survives a change to it
+_SCAN_KEYS = 5000  # keys looked at in one slice of a compaction
 
 
 class Index:
@@ -138,7 +138,11 @@ class Index:
 
     def any_at(self, main: int) -> bool:
         """Whether any key existed at a revision."""
-        return any(self.get_at(name, main) is not None for name in self._names(b"", b""))
+        at = main.to_bytes(8, "big")
+        # Nearly always the first live key decides.
+        return any(entry[:8] <= at for entry in self._live.values()) or any(
+            self.get_at(name, main) is not None for name in self._past
+        )
 
     def _names(self, key: bytes, end: bytes) -> list[bytes]:
         """Keys in the range that exist or once did, ascending."""
@@ -157,12 +161,14 @@ class Index:
         everything above (upstream's key_index.go, ``doCompact``).
 
         Yields:
-            Record keys to remove, at most ``batch`` at a time.  Between two slices the index may change.
+            Record keys to remove, at most ``batch`` at a time, and none where many keys had nothing to give.
+                Between two slices the index may change.
         """
         at = main.to_bytes(8, "big")
+        # No iteration over a tree survives a change to it: take some keys at a time.
         names: list[bytes] = list(islice(self._past.keys(), _SCAN_KEYS))
-        dropped: list[bytes] = []
         while names:
+            dropped: list[bytes] = []
             for name in names:
                 while (slots := self._past.get(name)) is not None:
                     size = min(self._forgettable(name, slots, at), (batch - len(dropped)) * _SLOT)
@@ -175,24 +181,24 @@ class Index:
                         break
                     yield dropped
                     dropped = []
-            names = list(islice(self._past.keys(names[-1], None, True), _SCAN_KEYS))
-        if dropped:
             yield dropped
+            names = list(islice(self._past.keys(names[-1], None, True), _SCAN_KEYS))
 
     def _forgettable(self, key: bytes, slots: bytearray, at: bytes) -> int:
         """How many bytes at the front of a key's slots no read at ``at`` or above can see."""
         entry = self._live.get(key)
         if entry is not None and entry[:8] <= at:
             keep = len(slots)
-            # A tombstone of this very revision stays, for watches that start at it.
-            while keep and slots[keep - _SLOT : keep - _SLOT + 8] == at and slots[keep - 1]:
-                keep -= _SLOT
-            return keep
-        newest = _newest(slots, at)
-        if newest < 0:
-            return 0
-        dead = slots[newest + RECORD_KEY_BYTES] != 0 and slots[newest : newest + 8] < at
-        return newest + _SLOT if dead else newest
+        else:
+            keep = _newest(slots, at)
+            if keep < 0:
+                return 0
+            if slots[keep + RECORD_KEY_BYTES] != 0 and slots[keep : keep + 8] < at:
+                return keep + _SLOT
+        # A tombstone of this very revision stays, for watches that start at it.
+        while keep and slots[keep - _SLOT : keep - _SLOT + 8] == at and slots[keep - 1]:
+            keep -= _SLOT
+        return keep
 
 
 def _newest(slots: bytearray, at: bytes) -> int:

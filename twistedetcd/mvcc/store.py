@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from google.protobuf.message import DecodeError
 from zope.interface import implementer
 
-from twistedetcd.errors import CompactedError, FutureRevisionError
+from twistedetcd.errors import BackendError, CompactedError, FutureRevisionError
 from twistedetcd.interfaces import IKV
 from twistedetcd.mvcc import revision as revisions
 from twistedetcd.mvcc.hash import KeyValueHash, hash_records
@@ -54,14 +55,17 @@ class Store:
         Build the index from the backend's records, a slice at each ``next()``.
 
         Raises:
-            ValueError: A record's key is no revision; the backend is damaged.
+            BackendError: A record does not read back; the backend is damaged.
         """
         marks = [self._pending.get(META, name) for name in (FINISHED_COMPACT, SCHEDULED_COMPACT)]
         last = 1
         restore = self._index.restore
         for count, (record_key, record) in enumerate(self._pending.range(KEY, b"", None), 1):
-            last, _, _ = revisions.parse(record_key)
-            item = KeyValue.FromString(record)
+            try:
+                last, _, _ = revisions.parse(record_key)
+                item = KeyValue.FromString(record)
+            except (ValueError, DecodeError) as error:
+                raise BackendError(f"the store is damaged at record {record_key!r}: {error}") from error
             restore(item.key, record_key, varint(item.create_revision), item.version)
             if count % _RESTORE_SLICE == 0:
                 yield
@@ -182,10 +186,14 @@ class Store:
         # Revision, compact revision and view belong together: take them in this very call.
         pinned = self._pending.pin(KEY)
         self._hashing += 1
-        return self._hash(revision if revision > 0 else self.revision, self.compact_revision, pinned)
+        hashing = self._hash(revision if revision > 0 else self.revision, self.compact_revision, pinned)
+        # Begun, it lets go of the view however it ends, even if nobody ever asks for a slice.
+        next(hashing)
+        return hashing
 
     def _hash(self, revision: int, compacted: int, pinned: PinnedView) -> Iterator[KeyValueHash | None]:
         try:
+            yield None
             yield from hash_records(pinned, self._index, revision, compacted)
         finally:
             self._hashing -= 1

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
+from twistedetcd.errors import FutureRevisionError
 from twistedetcd.interfaces import IWriteView
 from twistedetcd.mvcc import revision as revisions
 from twistedetcd.mvcc.index import Index
@@ -65,7 +66,9 @@ class WriteTransaction:
         self, key: bytes, end: bytes | None, revision: int = 0, limit: int = 0
     ) -> tuple[list[bytes], int]:
         """As `IReadView.range`; the current revision includes this transaction's changes."""
-        if revision >= self.revision:
+        if revision > self.revision:
+            raise FutureRevisionError
+        if revision == self.revision:
             revision = 0
         elif revision > 0 and revision == self.begin:
             # The store still calls this one current, but our changes are in its index already.
