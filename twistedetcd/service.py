@@ -231,6 +231,7 @@ class EtcdService(MultiService):
             next_context=milliseconds << 20,
         )
         turn.before_writing(member.flush)
+        node.on_applied.append(turn.write_out)
         applier = chain(StoreApplier(store, cluster, member.header, member.compact_later))
         self._member = member
         self._factory = ClientPortFactory(

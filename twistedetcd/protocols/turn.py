@@ -92,6 +92,13 @@ class Turn:
         self._wanted = False
         for work in self._work:
             work()
+        self.write_out()
+        self._gathering = False
+        if self._wanted or self._holding:
+            self._schedule()
+
+    def write_out(self) -> None:
+        """Write what is held now; for work that has answered everybody and has still more to do."""
         holding, self._holding = self._holding, []
         for holder in holding:
             try:
@@ -99,9 +106,6 @@ class Turn:
             except Exception:
                 # The others' answers are in their hands only, and nobody would ask again.
                 self._log.failure("A connection could not be written to")
-        self._gathering = False
-        if self._wanted or self._holding:
-            self._schedule()
 
     def _schedule(self) -> None:
         if not self._scheduled:

@@ -60,6 +60,9 @@ class RaftLog:
 
     def last_index(self) -> int:
         """The last index; that of the snapshot when no entry follows it."""
+        entries = self.unstable.entries
+        if entries:
+            return entries[-1].index
         last = self.unstable.last_index()
         return self.storage.last_index() if last is None else last
 

@@ -211,10 +211,21 @@ class RawNode:
             or unstable.offset_in_progress < unstable.offset + len(unstable.entries)
             or raft.log.has_next_committed(not self._async)
             or raft.read_states
-            or raft.hard_state() != self._hard_state
-            or raft.soft_state() != self._soft_state
-            or unstable.next_snapshot() is not None
+            or self._hard_news() is not None
+            or self._soft_news() is not None
+            or (unstable.snapshot is not None and unstable.next_snapshot() is not None)
         )
+
+    def _hard_news(self) -> HardState | None:
+        """The hard state, if it is not the one handed out last."""
+        raft, (term, vote, commit) = self._raft, self._hard_state
+        if raft.log.committed == commit and raft.term == term and raft.vote == vote:
+            return None
+        return raft.hard_state()
+
+    def _soft_news(self) -> SoftState | None:
+        raft, (lead, role) = self._raft, self._soft_state
+        return None if raft.lead == lead and raft.role is role else raft.soft_state()
 
     def ready(self) -> Ready:
         """
@@ -226,27 +237,20 @@ class RawNode:
         if self._advancing:
             raise InvariantError("a second Ready before advance")
         raft, log = self._raft, self._raft.log
-        soft, hard = raft.soft_state(), raft.hard_state()
+        soft_news, hard_news = self._soft_news(), self._hard_news()
         entries, snapshot = log.unstable.next_entries(), log.unstable.next_snapshot()
         committed = log.next_committed(not self._async)
-        hard_news = hard if hard != self._hard_state else None
         if self._async:
             append = append_message(raft, entries, hard_news, snapshot)
             raft.messages += [append] if append else []
             raft.messages += [apply_message(raft, committed)] if committed else []
         else:
             self._hold_back(snapshot, committed)
+        must_sync = bool(entries) or (hard_news is not None and hard_news[:2] != self._hard_state[:2])
         ready = Ready(
-            soft_state=soft if soft != self._soft_state else None,
-            read_states=raft.read_states,
-            snapshot=snapshot,
-            entries=entries,
-            hard_state=hard_news,
-            must_sync=bool(entries) or hard[:2] != self._hard_state[:2],
-            messages=raft.messages,
-            committed=committed,
+            soft_news, raft.read_states, snapshot, entries, hard_news, must_sync, raft.messages, committed
         )
-        self._accept(ready, soft, hard)
+        self._accept(ready)
         return ready
 
     def _hold_back(self, snapshot: Snapshot | None, committed: Sequence[Entry]) -> None:
@@ -261,9 +265,12 @@ class RawNode:
             later.append(applied_response(raft, committed))
         self._advancing = True
 
-    def _accept(self, ready: Ready, soft: SoftState, hard: HardState) -> None:
+    def _accept(self, ready: Ready) -> None:
         raft = self._raft
-        self._soft_state, self._hard_state = soft, hard
+        if ready.soft_state is not None:
+            self._soft_state = ready.soft_state
+        if ready.hard_state is not None:
+            self._hard_state = ready.hard_state
         raft.read_states, raft.messages, raft.after_append = [], [], []
         raft.log.unstable.accept_in_progress()
         if ready.committed:

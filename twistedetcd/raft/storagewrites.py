@@ -26,21 +26,19 @@ def saved_response(raft: Raft, snapshot: Snapshot | None) -> Message | None:
     unstable = raft.log.unstable
     if not unstable.entries and snapshot is None:
         return None
-    index = raft.log.last_index() if unstable.entries else 0
+    log_term = index = 0
+    if unstable.entries:
+        last = unstable.entries[-1]
+        log_term, index = last.term, last.index
+    # In the order of the fields: names would cost more than all the rest.
     return Message(
-        MessageType.STORAGE_APPEND_RESP,
-        to=raft.id,
-        sender=APPEND_THREAD,
-        term=raft.term,
-        index=index,
-        log_term=raft.log.last_term() if unstable.entries else 0,
-        snapshot=snapshot,
+        MessageType.STORAGE_APPEND_RESP, raft.id, APPEND_THREAD, raft.term, log_term, index, (), 0, snapshot
     )
 
 
 def applied_response(raft: Raft, committed: Sequence[Entry]) -> Message:
     """The acknowledgement of applied entries."""
-    return Message(MessageType.STORAGE_APPLY_RESP, to=raft.id, sender=APPLY_THREAD, entries=committed)
+    return Message(MessageType.STORAGE_APPLY_RESP, raft.id, APPLY_THREAD, 0, 0, 0, committed)
 
 
 def append_message(
