@@ -228,7 +228,7 @@ class IWAL(Interface):
         Append the entries, then the hard state; fire once what must be durable is on the disk.
 
         Entries, and a changed term or vote, are synced before the Deferred fires.  A hard state that moved
-        only its commit index is written without a sync: it is learned again from the leader.
+        only its commit index may wait in memory for a later write: it is learned again.
 
         Args:
             state: Term, vote and commit index; ``None`` when unchanged.
