@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct
 from typing import Any
 
@@ -187,50 +188,56 @@ _CONNECTION_SPECIFIC = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
 
-
 # Visible ASCII without capitals and without the colon.
 _NAME = re.compile(rb"[!-9;-@\[-~]+")
+_FORBIDDEN_IN_VALUE = re.compile(rb"[\n\r\0]")
 
 
 def request_problem(headers: list[Header]) -> str | None:
     """What RFC 9113, 8.2 and 8.3 forbid in a request, or ``None``."""
+    return _request_names_problem(tuple([name for name, _ in headers])) or _values_problem(headers)
+
+
+def trailers_problem(headers: list[Header]) -> str | None:
+    """What RFC 9113, 8.1 and 8.2 forbid after a body, or ``None``."""
+    for name, _ in headers:
+        problem = "pseudo-header in trailers" if name[:1] == b":" else _name_problem(name)
+        if problem:
+            return problem
+    return _values_problem(headers)
+
+
+@lru_cache(maxsize=256)  # a client that changes a value on every call still sends the same names
+def _request_names_problem(names: tuple[bytes, ...]) -> str | None:
     seen = set()
     regular = False
-    for name, value in headers:
+    for name in names:
         if name[:1] == b":":
             if regular or name in seen or name not in _PSEUDO:
                 return "misplaced, repeated or unknown pseudo-header"
-            if name == b":path" and not value:
-                return "empty path"
             seen.add(name)
-            name = name[1:]  # the rest is a name like others
         else:
             regular = True
-        problem = field_problem(name, value)
-        if problem:
-            return problem
+            problem = _name_problem(name)
+            if problem:
+                return problem
     if not {b":method", b":scheme", b":path"} <= seen:
         return "missing pseudo-header"
     return None
 
 
-def trailers_problem(headers: list[Header]) -> str | None:
-    """What RFC 9113, 8.1 and 8.2 forbid after a body, or ``None``."""
-    for name, value in headers:
-        if name[:1] == b":":
-            return "pseudo-header in trailers"
-        problem = field_problem(name, value)
-        if problem:
-            return problem
-    return None
-
-
-def field_problem(name: bytes, value: bytes) -> str | None:
-    """What RFC 9113, 8.2 forbids in one field, or ``None``."""
-    if name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
+def _name_problem(name: bytes) -> str | None:
+    if name in _CONNECTION_SPECIFIC:
         return "connection-specific header"
-    if not _NAME.fullmatch(name):
-        return "malformed header name"
-    if b"\n" in value or b"\r" in value or b"\0" in value:
+    return None if _NAME.fullmatch(name) else "malformed header name"
+
+
+def _values_problem(headers: list[Header]) -> str | None:
+    if _FORBIDDEN_IN_VALUE.search(b"".join([value for _, value in headers])):
         return "malformed header value"
+    fields = dict(headers)
+    if fields.get(b":path", b"/") == b"":
+        return "empty path"
+    if fields.get(b"te", b"trailers") != b"trailers":
+        return "connection-specific header"
     return None
