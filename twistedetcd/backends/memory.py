@@ -63,7 +63,9 @@ class MemoryView:
             tree = self._backend.buckets.get(bucket)
             if tree is None:
                 return []
-            found: dict[bytes, bytes | None] = dict(islice(tree.items(start, end, after, end is not None), _CHUNK))
+            found: dict[bytes, bytes | None] = dict(
+                islice(tree.items(start, end, after, end is not None), _CHUNK)
+            )
             full = len(found) == _CHUNK
             last = max(found) if full else end
             for key, value in self._before.get(bucket, {}).items():

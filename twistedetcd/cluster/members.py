@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from twistedetcd.errors import BackendError
 from twistedetcd.interfaces import IOverlay
 from twistedetcd.schema import CLUSTER, CLUSTER_VERSION, MEMBERS
 
@@ -43,15 +44,13 @@ class Member(NamedTuple):
         """
         fields = json.loads(data)
         try:
-            return cls(
-                fields["id"],
-                tuple(fields["peerURLs"]),
-                fields.get("isLearner", False),
-                fields.get("name", ""),
-                tuple(fields.get("clientURLs", ())),
-            )
+            number, peer_urls, client_urls = fields["id"], fields["peerURLs"], fields.get("clientURLs") or []
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a member: {data!r}") from error
+        if not (isinstance(number, int) and isinstance(peer_urls, list) and isinstance(client_urls, list)):
+            raise ValueError(f"not a member: {data!r}")
+        learner, name = bool(fields.get("isLearner")), str(fields.get("name") or "")
+        return cls(number, tuple(peer_urls), learner, name, tuple(client_urls))
 
 
 def member_id(peer_urls: Sequence[str], token: str, now_seconds: int | None = None) -> int:
@@ -83,9 +82,17 @@ class Cluster:
         """The cluster version, such as ``3.6.0``; empty until the members agreed on one."""
 
     def restore(self) -> None:
-        """Read what the backend has."""
+        """
+        Read what the backend has.
+
+        Raises:
+            BackendError: A member does not read back; the backend is damaged.
+        """
         for _, data in self._overlay.range(MEMBERS, b"", None):
-            member = Member.from_json(data)
+            try:
+                member = Member.from_json(data)
+            except ValueError as error:
+                raise BackendError(f"the store is damaged: {error}") from error
             self._members[member.id] = member
         self.version = (self._overlay.get(CLUSTER, CLUSTER_VERSION) or b"").decode()
 

@@ -1,0 +1,146 @@
+"""LMDB: the contract, and what only a file can suffer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import lmdb
+from twisted.trial.unittest import SynchronousTestCase
+
+from twistedetcd.backends.lmdb import LMDBBackend, LMDBFactory
+from twistedetcd.errors import BackendError
+from twistedetcd.testing.backend import BUCKET, BackendKit
+
+FILE = "db.lmdb"
+
+
+class LMDBConformanceTests(BackendKit, SynchronousTestCase):
+    """The contract."""
+
+    factory = LMDBFactory()
+
+
+class OpeningTests(SynchronousTestCase):
+    """A directory that cannot be used is refused with one sentence for the operator."""
+
+    def setUp(self) -> None:
+        self.directory = os.path.abspath(self.mktemp())
+        os.makedirs(self.directory)
+        self.path = os.path.join(self.directory, FILE)
+
+    def refused(self, directory: str | None = None) -> str:
+        error = self.assertRaises(BackendError, LMDBBackend, directory or self.directory)
+        text = str(error)
+        self.assertNotIn("\n", text)
+        return text
+
+    def usable(self) -> None:
+        """Whatever was wrong has left no lock behind."""
+        backend = LMDBBackend(self.directory)
+        backend.write({BUCKET: {b"a": b"1"}})
+        backend.close()
+
+    def test_locked(self) -> None:
+        """One member at a time, in this process as well; the lock ends with the backend."""
+        backend = LMDBBackend(self.directory)
+        self.assertEqual(f"{self.path} is in use by another member", self.refused())
+        backend.close()
+        self.usable()
+
+    def test_foreign_file(self) -> None:
+        """A file of another format is refused, and left as it is."""
+        for content in (b"not a database", b"SQLite format 3\0" * 1000):
+            with open(self.path, "wb") as file:
+                file.write(content)
+            self.assertIn(f"cannot open {self.path}: ", self.refused())
+            with open(self.path, "rb") as file:
+                self.assertEqual(content, file.read())
+        os.remove(self.path)
+        self.usable()
+
+    def test_foreign_database(self) -> None:
+        """An LMDB file with keys where our buckets belong is refused."""
+        with lmdb.open(self.path, subdir=False) as environment, environment.begin(write=True) as transaction:
+            transaction.put(b"key", b"value")
+        self.assertIn(f"cannot open {self.path}: ", self.refused())
+        os.remove(self.path)
+        self.usable()
+
+    def test_unreadable(self) -> None:
+        """A file that cannot be opened at all is refused."""
+        os.mkdir(self.path)
+        self.assertIn(f"cannot open {self.path}: ", self.refused())
+        os.rmdir(self.path)
+        self.usable()
+
+    def test_no_directory(self) -> None:
+        """The directory must exist."""
+        self.assertIn("No such file or directory", self.refused(os.path.join(self.directory, "missing")))
+        self.usable()
+        self.assertIn("Not a directory", self.refused(self.path))
+
+    def test_files_are_ours_alone(self) -> None:
+        """Nobody else may read what is in them."""
+        self.usable()
+        for name in os.listdir(self.directory):
+            self.assertEqual(0o600, os.stat(os.path.join(self.directory, name)).st_mode & 0o777, name)
+
+
+class RefusingTests(SynchronousTestCase):
+    """A batch that the engine refuses has no effect at all, and the engine stays usable."""
+
+    def setUp(self) -> None:
+        self.directory = os.path.abspath(self.mktemp())
+        os.makedirs(self.directory)
+        self.backend = LMDBBackend(self.directory, map_bytes=256 * 1024)
+        self.addCleanup(lambda: self.backend.close())
+        self.backend.write({BUCKET: {b"a": b"1", b"b": b"1"}})
+
+    def content(self, bucket: bytes = BUCKET) -> list[tuple[bytes, bytes]]:
+        view = self.backend.read()
+        try:
+            return list(view.range(bucket, b"", None))
+        finally:
+            view.close()
+
+    def assertRefused(self, write: Callable[[], None]) -> None:
+        error = self.assertRaises(BackendError, write)
+        self.assertIn(f"cannot write to {os.path.join(self.directory, FILE)}: ", str(error))
+        self.assertNotIn("\n", str(error))
+        self.assertEqual([(b"a", b"1"), (b"b", b"1")], self.content())
+        self.assertEqual([], self.content(b"new"))
+        self.backend.write({BUCKET: {b"c": b"1"}, b"new": {b"n": b"1"}})
+        self.assertEqual([(b"n", b"1")], self.content(b"new"))
+        self.assertEqual(3, len(self.content()))
+
+    def test_full(self) -> None:
+        """The map is full in the middle of a batch."""
+        values: dict[bytes, bytes | None] = {b"a": None, b"b": b"2"}
+        values.update({b"x%03d" % number: b"v" * 1000 for number in range(500)})
+        self.assertRefused(lambda: self.backend.write({b"new": {b"n": b"2"}, BUCKET: values}))
+
+    def test_key_too_long(self) -> None:
+        """A key that LMDB cannot hold."""
+        self.assertRefused(
+            lambda: self.backend.write({b"new": {b"n": b"2"}, BUCKET: {b"a": b"2", b"k" * 600: b""}})
+        )
+
+    def test_old_views_and_a_failed_bucket(self) -> None:
+        """A view from before a batch that failed reads its bucket as empty."""
+        view = self.backend.read()
+        self.assertRaises(BackendError, self.backend.write, {b"new": {b"k" * 600: b""}})
+        after = self.backend.read()
+        for each in (view, after):
+            self.assertIsNone(each.get(b"new", b"n"))
+            self.assertEqual([], list(each.range(b"new", b"", None)))
+            each.close()
+
+    def test_reopened_after_a_failure(self) -> None:
+        """What was durable before the failure is there, and nothing of the batch."""
+        self.assertRaises(
+            BackendError, self.backend.write, {BUCKET: {b"a": b"2", b"b": None, b"k" * 600: b""}}
+        )
+        self.backend.close()
+        self.backend = LMDBBackend(self.directory)
+        self.assertEqual([(b"a", b"1"), (b"b", b"1")], self.content())
