@@ -15,7 +15,7 @@ from twistedetcd.apply.ranges import View, find, interval_end
 from twistedetcd.errors import CompactedError, FutureRevisionError, KeyNotFoundError
 from twistedetcd.interfaces import IReadView
 from twistedetcd.pb.kv_pb2 import KeyValue
-from twistedetcd.pb.rpc_pb2 import Compare, PutRequest, RequestOp, TxnRequest
+from twistedetcd.pb.rpc_pb2 import Compare, PutRequest, TxnRequest
 
 _FIELD: dict[int, Callable[[Any], Any]] = {
     Compare.VERSION: lambda item: item.version,
@@ -34,24 +34,34 @@ _WANTED: dict[int, Callable[[Any], Any]] = {
 _MISSING = KeyValue()
 
 
+_RANGE, _PUT, _DELETE, _TXN = "request_range", "request_put", "request_delete_range", "request_txn"
+
+
 class Path(NamedTuple):
-    """The branch that a transaction takes; ``nested`` are the paths of its nested transactions, in order."""
+    """
+    The branch that a transaction takes.
+
+    Each operation is a kind (the name of its field in ``RequestOp``) and its request, or for a nested
+    transaction the path that it takes.
+    """
 
     succeeded: bool
-    operations: list[RequestOp]
-    nested: list[Path]
+    operations: list[tuple[str, Any]]
 
 
 def choose(view: View, request: TxnRequest) -> Path:
     """Evaluate the compares, and those of the transactions nested in the branch taken."""
-    succeeded = all(_holds(view, compare) for compare in request.compare)
-    operations = list(request.success if succeeded else request.failure)
-    nested = [
-        choose(view, operation.request_txn)
-        for operation in operations
-        if operation.WhichOneof("request") == "request_txn"
-    ]
-    return Path(succeeded, operations, nested)
+    succeeded = True
+    for compare in request.compare:
+        if not _holds(view, compare):
+            succeeded = False
+            break
+    operations: list[tuple[str, Any]] = []
+    for operation in request.success if succeeded else request.failure:
+        kind = operation.WhichOneof("request")
+        chosen = getattr(operation, kind)
+        operations.append((kind, choose(view, chosen) if kind == _TXN else chosen))
+    return Path(succeeded, operations)
 
 
 def _holds(view: View, compare: Compare) -> bool:
@@ -91,33 +101,30 @@ def check(store: IReadView, path: Path, check_put: Callable[[PutRequest], None])
         EtcdError: Nothing was changed.
     """
     changes: list[tuple[bytes, bytes | None, bool]] = []  # key, end, whether it is there afterwards
-    for operation in _flattened(path):
-        kind = operation.WhichOneof("request")
-        if kind == "request_range":
-            revision = operation.request_range.revision
+    for kind, request in _flattened(path):
+        if kind == _RANGE:
+            revision = request.revision
             if revision > store.revision:
                 raise FutureRevisionError
             # Outside of transactions a negative revision means the current one; here it is a low one.
             if revision and revision < store.compact_revision:
                 raise CompactedError
-        elif kind == "request_put":
-            put = operation.request_put
-            if (put.ignore_value or put.ignore_lease) and not _will_be_there(store, put.key, changes):
+        elif kind == _PUT:
+            keeps = request.ignore_value or request.ignore_lease
+            if keeps and not _will_be_there(store, request.key, changes):
                 raise KeyNotFoundError
-            check_put(put)
-            changes.append((put.key, None, True))
-        elif kind == "request_delete_range":
-            delete = operation.request_delete_range
-            changes.append((delete.key, interval_end(delete.range_end), False))
-
-
-def _flattened(path: Path) -> Iterator[RequestOp]:
-    nested = iter(path.nested)
-    for operation in path.operations:
-        if operation.WhichOneof("request") == "request_txn":
-            yield from _flattened(next(nested))
+            check_put(request)
+            changes.append((request.key, None, True))
         else:
-            yield operation
+            changes.append((request.key, interval_end(request.range_end), False))
+
+
+def _flattened(path: Path) -> Iterator[tuple[str, Any]]:
+    for kind, request in path.operations:
+        if kind == _TXN:
+            yield from _flattened(request)
+        else:
+            yield kind, request
 
 
 def _will_be_there(store: IReadView, key: bytes, changes: list[tuple[bytes, bytes | None, bool]]) -> bool:
@@ -147,26 +154,24 @@ def carry_out(view: Any, path: Path) -> list[bytes]:
     Returns:
         An encoded ``ResponseOp`` for each operation.
     """
-    nested = iter(path.nested)
     results = []
-    for operation in path.operations:
-        kind = operation.WhichOneof("request")
-        if kind == "request_range":
-            found = find(view, operation.request_range)
-            response = responses.range_response(responses.inner_header(view.revision), *found)
-            results.append(responses.delimited(responses.RESPONSE_RANGE, response))
-        elif kind == "request_put":
-            previous = view.put(operation.request_put)
+    for kind, request in path.operations:
+        if kind == _PUT:
+            previous = view.put(request)
             response = responses.put_response(responses.inner_header(view.revision), previous)
             results.append(responses.delimited(responses.RESPONSE_PUT, response))
-        elif kind == "request_delete_range":
-            deleted, gone = view.delete_range(operation.request_delete_range)
+        elif kind == _RANGE:
+            found = find(view, request)
+            response = responses.range_response(responses.inner_header(view.revision), *found)
+            results.append(responses.delimited(responses.RESPONSE_RANGE, response))
+        elif kind == _DELETE:
+            deleted, gone = view.delete_range(request)
             header = responses.inner_header(view.revision)
             response = responses.delete_range_response(header, deleted, gone)
             results.append(responses.delimited(responses.RESPONSE_DELETE_RANGE, response))
         else:
-            inner = next(nested)
-            response = responses.txn_response(responses.EMPTY_HEADER, inner.succeeded, carry_out(view, inner))
+            inner = carry_out(view, request)
+            response = responses.txn_response(responses.EMPTY_HEADER, request.succeeded, inner)
             results.append(responses.delimited(responses.RESPONSE_TXN, response))
     return results
 
@@ -174,8 +179,7 @@ def carry_out(view: Any, path: Path) -> list[bytes]:
 def is_read_only(request: TxnRequest) -> bool:
     """Whether every operation of both branches is a range; a nested transaction never is."""
     return all(
-        operation.WhichOneof("request") == "request_range"
-        for operation in (*request.success, *request.failure)
+        operation.WhichOneof("request") == _RANGE for operation in (*request.success, *request.failure)
     )
 
 
