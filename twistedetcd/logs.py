@@ -32,6 +32,7 @@ _LEVELS = {
     "fatal": LogLevel.critical,
 }
 _NAMES = {LogLevel.critical: "fatal"}  # the others are called alike
+_NOT_FIELDS = {"format", "isError", "system", "time", "why"}  # what `twisted.python.log` adds to every event
 
 
 @implementer(ILogObserver)
@@ -61,7 +62,9 @@ def as_json_line(event: LogEvent) -> str:
         "msg": message,
     }
     for name, value in event.items():
-        if isinstance(value, str | int | float | bool) and not name.startswith("log_") and name not in line:
+        if name.startswith("log_") or name in _NOT_FIELDS or name in line:
+            continue
+        if isinstance(value, str | int | float):
             line[name] = value
     return json.dumps(line) + "\n"
 

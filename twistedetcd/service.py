@@ -12,14 +12,16 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
+from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
@@ -31,13 +33,15 @@ from twistedetcd.apply.request import Encoder
 from twistedetcd.apply.store import StoreApplier
 from twistedetcd.cluster.members import Cluster, Member, cluster_id, member_id
 from twistedetcd.config import Config
-from twistedetcd.errors import BackendError, ConfigError, MemberError
+from twistedetcd.errors import BackendError, ConfigError, MemberError, StoppedError
 from twistedetcd.files.local import LocalFiles
-from twistedetcd.interfaces import IBackend, IBackendFactory
+from twistedetcd.files.probe import median_sync_seconds
+from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, RunInThread
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
 from twistedetcd.protocols.connection import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
+from twistedetcd.raft.errors import InvariantError
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
 from twistedetcd.server.bootstrap import (
@@ -52,12 +56,15 @@ from twistedetcd.server.member import EtcdServer
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.wal.log import SegmentedWAL
 from twistedetcd.wal.opening import LogOptions, exists
+from twistedetcd.wal.reading import Recovered
 from twistedetcd.wire import Metadata, decode_metadata, encode_metadata
 
 GRPC_OVERHEAD_BYTES = 512 * 1024  # what a request message may be larger than an entry
 DRAIN_POLL_SECONDS = 0.05
 LISTEN_BACKLOG = 1024
+REACTOR_SYNC_SECONDS_MAX = 0.005  # a disk slower than this would hold up everything else in the reactor
 UNLIMITED_STREAMS = 2**32 - 1  # the flag's default, which is not announced
+_log = Logger()
 
 
 class EtcdService(MultiService):
@@ -70,7 +77,8 @@ class EtcdService(MultiService):
         on_fatal: Called with the failure when the member had to stop by itself.
 
     Attributes:
-        ready: Fires when clients can be served; fails with what kept it from starting.
+        ready: Fires when clients can be served; fails with what kept it from that after `startService` had
+            returned, `StoppedError` included.  A new one for each start.
     """
 
     _log = Logger()
@@ -88,7 +96,6 @@ class EtcdService(MultiService):
         self._member: EtcdServer | None = None
         self._closers: list[Callable[[], object]] = []
         self._ports: list[IListeningPort] = []
-        self._factory: ClientPortFactory | None = None
         self.ready: Deferred[None] = Deferred()
 
     @property
@@ -107,9 +114,8 @@ class EtcdService(MultiService):
         Open everything and begin.
 
         Raises:
-            MemberError: The member cannot start; the text is one sentence.
+            MemberError: The member cannot start; the text is one sentence, and nothing stays open.
         """
-        super().startService()
         if self._reactor is None:
             from twisted.internet import reactor
 
@@ -122,99 +128,40 @@ class EtcdService(MultiService):
         except BaseException:
             self._close()
             raise
+        super().startService()
         started.addCallback(self._listen).addCallbacks(self.ready.callback, self._not_started)
-
-    def _not_started(self, failure: Failure) -> None:
-        self._fatal(failure)
-        self.ready.errback(failure)
 
     def _start(self) -> Deferred[None]:
         config, clock = self._config, self._reactor
-        member_dir = os.path.join(config.data_dir, "member")
-        wal_dir = config.wal_dir or os.path.join(member_dir, "wal")
-        backend_dir = os.path.join(member_dir, "snap")
-        files = LocalFiles()
-        files.make_directory(backend_dir)
-        if config.wal_dir:
-            files.make_directory(os.path.dirname(os.path.abspath(wal_dir)))
-
-        writer = ThreadPool(minthreads=0, maxthreads=1, name="twistedetcd writer")
-        writer.start()
-        self._closers.append(writer.stop)
-        workers = ThreadPool(minthreads=0, maxthreads=2, name="twistedetcd worker")
-        workers.start()
-        self._closers.append(workers.stop)
-
-        founder = Member(
-            member_id(config.initial_advertise_peer_urls, config.initial_cluster_token),
-            tuple(sorted(config.initial_advertise_peer_urls)),
-        )
-        options = LogOptions(
-            run_in_worker=lambda work: deferToThreadPool(clock, workers, work),
-            run_sync=self._sync_policy(workers),
-            unsafe_no_sync=config.unsafe_no_fsync,
-        )
-        existed = exists(files, wal_dir)
-        recovered = None
-        if existed:
-            wal = SegmentedWAL.open(files, wal_dir, options=options)
-            self._closers.append(wal.close)
-            recovered = wal.read_all()
-            identity = decode_metadata(recovered.metadata)
-        else:
-            identity = Metadata(founder.id, cluster_id([founder.id]))
-
-        backend = open_backend(config.backend, backend_dir)
-        self._closers.append(backend.close)
-        pending = Pending(backend)
-        self._closers.append(pending.close)
-        store = Store(pending, config.compaction_batch_limit)
-        for _ in store.restore():
-            pass
-        cluster = Cluster(pending)
-        cluster.restore()
-        mark = AppliedMark(pending)
-
-        draw = random.SystemRandom().randrange
-        ticks = config.election_ticks
-        raft: RawNode
-        storage: MemoryStorage
-        if recovered is not None:
-            check_log_covers(mark, recovered.entries)
-            check_identity(cluster, identity.node_id)
-            raft, storage = restarted_raft(
-                identity.node_id, recovered.hard_state, recovered.entries, ticks, config.pre_vote, draw
-            )
-        else:
-            if mark.index:
-                raise MemberError(f"{backend_dir} holds a store, but {wal_dir} holds no log")
-            wal = SegmentedWAL.create(files, wal_dir, encode_metadata(identity), options=options)
-            self._closers.append(wal.close)
-            raft, storage = new_raft(founder, ticks, config.pre_vote, draw)
+        writer = self._thread_pool("writer", 1)
+        disk = Disk(config, clock, self._thread_pool("worker", 2), self._closers)
+        raft, storage = disk.raft()
 
         turn = Turn(clock)
         milliseconds = int(clock.seconds() * 1000) & (1 << 40) - 1
-        member = EtcdServer(
+        self._member = member = EtcdServer(
             clock=clock,
-            identity=Member(
-                identity.node_id, founder.peer_urls, False, config.name, tuple(config.advertise_client_urls)
+            identity=disk.founder._replace(
+                id=disk.identity.node_id, name=config.name, client_urls=tuple(config.advertise_client_urls)
             ),
-            cluster_id=identity.cluster_id,
-            store=store,
-            pending=pending,
-            cluster=cluster,
+            cluster_id=disk.identity.cluster_id,
+            store=disk.store,
+            pending=disk.pending,
+            cluster=disk.cluster,
             wake=turn.wake,
-            encoder=Encoder((identity.node_id & 0xFFFF) << 48 | milliseconds << 8),
+            encoder=Encoder((disk.identity.node_id & 0xFFFF) << 48 | milliseconds << 8),
             request_bytes_max=config.max_request_bytes,
-            request_timeout_seconds=5.0 + 2 * config.election_timeout_ms / 1000,
+            request_timeout_seconds=_request_timeout_seconds(config),
             compaction_pause_seconds=config.compaction_sleep_interval_seconds,
             failed=self._fatal,
         )
+        turn.before_writing(member.flush)
+        mark = disk.mark
         committer = Committer(
             clock=clock,
-            pending=pending,
-            backend=backend,
-            run_in_writer=lambda work: deferToThreadPool(clock, writer, work),
+            pending=disk.pending,
+            backend=disk.backend,
+            run_in_writer=writer,
             stamp=lambda: mark.write(member.applied_index, member.applied_term, raft.status().configuration),
             failed=member.failed,
             interval_seconds=config.backend_batch_interval_seconds,
@@ -224,35 +171,36 @@ class EtcdService(MultiService):
             clock=clock,
             raft=raft,
             storage=storage,
-            wal=wal,
+            wal=disk.wal,
             tick_seconds=config.tick_seconds,
             apply=member.apply,
             failed=member.failed,
             next_context=milliseconds << 20,
         )
-        turn.before_writing(member.flush)
         node.on_applied.append(turn.write_out)
-        applier = chain(StoreApplier(store, cluster, member.header, member.compact_later))
-        self._member = member
+        # Open connections of HTTP/1.1 are known only to the wrapper.
+        self._http = WrappingFactory(site(member, clock))
+        self._http.noisy = False
         self._factory = ClientPortFactory(
             clock,
             turn,
             methods(member, config.max_txn_ops),
-            site(member),
+            self._http,
             config.max_request_bytes + GRPC_OVERHEAD_BYTES,
             None if config.max_concurrent_streams == UNLIMITED_STREAMS else config.max_concurrent_streams,
             terms,
         )
-        started = member.start(node, committer, applier, mark.index, mark.term)
-        unfinished = store.unfinished_compaction
+        unfinished = disk.store.unfinished_compaction
         if unfinished is not None:
-            member.compact_later(unfinished, store.resume_compaction(unfinished))
-        return started
+            member.compact_later(unfinished, disk.store.resume_compaction(unfinished))
+        applier = chain(StoreApplier(disk.store, disk.cluster, member.header, member.compact_later))
+        return member.start(node, committer, applier, mark.index, mark.term)
 
-    def _sync_policy(self, workers: ThreadPool) -> Callable[[Callable[[], Any]], Deferred[Any]] | None:
-        if self._config.fsync_in == "thread":
-            return lambda work: deferToThreadPool(self._reactor, workers, work)
-        return None
+    def _thread_pool(self, name: str, threads: int) -> RunInThread:
+        pool = ThreadPool(minthreads=0, maxthreads=threads, name=f"twistedetcd {name}")
+        pool.start()
+        self._closers.append(pool.stop)
+        return lambda work: deferToThreadPool(self._reactor, pool, work)
 
     def _listen(self, _: None) -> None:
         for host, port in self._config.client_addresses:
@@ -263,6 +211,11 @@ class EtcdService(MultiService):
                 raise MemberError(f"cannot listen on {host}:{port}: {error.socketError}") from error
             self._ports.append(listening)
             self._log.info("ready to serve client requests on {host}:{port}", host=host, port=port)
+
+    def _not_started(self, failure: Failure) -> None:
+        if not failure.check(StoppedError):
+            self._fatal(failure)
+        self.ready.errback(failure)
 
     def _fatal(self, failure: Failure) -> None:
         if failure.check(MemberError, OSError):
@@ -275,39 +228,167 @@ class EtcdService(MultiService):
     def stopService(self) -> Deferred[Any]:
         """Stop listening, let calls in progress finish, commit, close.  Fires when nothing is left."""
         stopping = maybeDeferred(super().stopService)
-        stopping.addCallback(lambda _: self._stop_listening())
-        stopping.addCallback(lambda _: self._drain())
-        stopping.addCallback(lambda _: self._member.stop() if self._member else succeed(None))
-        stopping.addBoth(self._closed)
+        if self._member is not None:
+            member = self._member
+            stopping.addCallback(lambda _: self._stop_listening())
+            stopping.addCallback(lambda _: self._drain())
+            stopping.addCallback(lambda _: member.stop())
+            stopping.addBoth(self._closed)
         return stopping
 
     def _stop_listening(self) -> Deferred[Any]:
         ports, self._ports = self._ports, []
         return DeferredList([maybeDeferred(port.stopListening) for port in ports])
 
-    def _drain(self, waited_seconds: float = 0.0) -> Any:
-        """Give calls in progress up to the request timeout."""
-        if self._factory is None:
+    def _drain(self) -> Any:
+        """Give calls in progress up to the request timeout, then hang up."""
+        self._factory.drain()
+        for channel in list(self._http.protocols):
+            channel.transport.loseConnection()
+        return self._wait_for_clients(self._reactor.seconds() + _request_timeout_seconds(self._config))
+
+    def _wait_for_clients(self, until: float) -> Any:
+        clients: list[Any] = [*self._factory.connections, *self._http.protocols]
+        if not clients:
             return None
-        if waited_seconds == 0.0:
-            self._factory.drain()
-        limit = 5.0 + 2 * self._config.election_timeout_ms / 1000
-        if not self._factory.connections or waited_seconds >= limit:
-            for connection in list(self._factory.connections):
-                connection.transport.abortConnection()
-            return None
-        later = deferLater(self._reactor, DRAIN_POLL_SECONDS, lambda: None)
-        return later.addCallback(lambda _: self._drain(waited_seconds + DRAIN_POLL_SECONDS))
+        if self._reactor.seconds() >= until:
+            for client in clients:
+                client.transport.abortConnection()
+        return deferLater(self._reactor, DRAIN_POLL_SECONDS, self._wait_for_clients, until)
 
     def _closed(self, result: Any) -> Any:
         self._close()
-        return result
+        if self.ready.called:
+            self.ready = Deferred()
+        # What the threads said last is on its way, and may bring a file to be closed: let it go first.
+        closed: Deferred[Any] = Deferred()
+        self._reactor.callFromThread(closed.callback, result)
+        return closed
 
     def _close(self) -> None:
-        closers, self._closers = self._closers, []
+        """Close what was opened, the last first."""
         self._member = None
-        for close in reversed(closers):
-            close()
+        while self._closers:
+            try:
+                self._closers.pop()()
+            except Exception:
+                self._log.failure("Something could not be closed")
+
+
+class Disk:
+    """
+    What a member has on its disk, opened: log, backend, and the stores that live in the backend.
+
+    Args:
+        config: The member's.
+        clock: For measuring the disk.
+        run_in_worker: Runs what blocks.
+        closers: Gets what must be called to close it all, in reverse order, also when this raises.
+
+    Raises:
+        MemberError: It cannot be opened, or its parts do not belong together; the text is one sentence.
+        OSError: The disk refused.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        clock: IReactorTime,
+        run_in_worker: RunInThread,
+        closers: list[Callable[[], object]],
+    ) -> None:
+        self._config = config
+        self._closers = closers
+        member_dir = os.path.join(config.data_dir, "member")
+        self._wal_dir = config.wal_dir or os.path.join(member_dir, "wal")
+        self._backend_dir = os.path.join(member_dir, "snap")
+        self._files = files = LocalFiles()
+        files.make_directory(self._backend_dir)
+        files.make_directory(os.path.dirname(os.path.abspath(self._wal_dir)))
+        self._options = LogOptions(
+            run_in_worker=run_in_worker,
+            run_sync=run_in_worker if self._syncs_in_thread(clock) else None,
+            unsafe_no_sync=config.unsafe_no_fsync,
+        )
+        self.founder = Member(
+            member_id(config.initial_advertise_peer_urls, config.initial_cluster_token),
+            tuple(sorted(config.initial_advertise_peer_urls)),
+        )
+        # The log first: its lock keeps others away from the backend, too.
+        self._recovered: Recovered | None = None
+        self.wal: IWAL
+        if exists(files, self._wal_dir):
+            self._open_log()
+        else:
+            self.identity = Metadata(self.founder.id, cluster_id([self.founder.id]))
+        self._open_backend()
+        if self._recovered is not None:
+            check_log_covers(self.mark, self._recovered.entries)
+            check_identity(self.cluster, self.identity.node_id)
+        else:
+            self._create_log()
+
+    def _syncs_in_thread(self, clock: IReactorTime) -> bool:
+        config = self._config
+        if config.fsync_in != "auto" or config.unsafe_no_fsync:
+            return config.fsync_in == "thread"
+        directory = self._wal_dir if self._files.exists(self._wal_dir) else os.path.dirname(self._wal_dir)
+        seconds = median_sync_seconds(self._files, directory, clock.seconds)
+        in_thread = seconds > REACTOR_SYNC_SECONDS_MAX
+        _log.info(
+            "A sync of the log takes {milliseconds} ms: it is waited for in {place}",
+            milliseconds=round(seconds * 1000, 3),
+            place="a thread" if in_thread else "the reactor",
+        )
+        return in_thread
+
+    def _open_log(self) -> None:
+        self.wal = wal = SegmentedWAL.open(self._files, self._wal_dir, options=self._options)
+        self._closers.append(wal.close)
+        self._recovered = wal.read_all()
+        try:
+            self.identity = decode_metadata(self._recovered.metadata)
+        except ValueError as error:
+            raise MemberError(f"the log in {self._wal_dir} does not say whose it is") from error
+
+    def _create_log(self) -> None:
+        if self.mark.index:
+            raise MemberError(f"{self._backend_dir} holds a store, but {self._wal_dir} holds no log")
+        self.wal = wal = SegmentedWAL.create(
+            self._files, self._wal_dir, encode_metadata(self.identity), options=self._options
+        )
+        self._closers.append(wal.close)
+
+    def _open_backend(self) -> None:
+        self.backend = backend = open_backend(self._config.backend, self._backend_dir)
+        self._closers.append(backend.close)
+        self.pending = pending = Pending(backend)
+        self._closers.append(pending.close)
+        self.store = Store(pending, self._config.compaction_batch_limit)
+        self.cluster = Cluster(pending)
+        self.mark = AppliedMark(pending)
+        try:
+            for _ in self.store.restore():
+                pass
+            self.cluster.restore()
+        except (ValueError, DecodeError) as error:
+            raise MemberError(f"the backend in {self._backend_dir} is damaged: {error}") from error
+
+    def raft(self) -> tuple[RawNode, MemoryStorage]:
+        """The raft of a new member, or of the one that the log is of."""
+        ticks, pre_vote = self._config.election_ticks, self._config.pre_vote
+        draw = random.SystemRandom().randrange
+        if self._recovered is None:
+            return new_raft(self.founder, ticks, pre_vote, draw)
+        state, entries = self._recovered.hard_state, self._recovered.entries
+        try:
+            return restarted_raft(self.identity.node_id, state, entries, ticks, pre_vote, draw)
+        except InvariantError as error:
+            raise MemberError(f"the log in {self._wal_dir} contradicts itself: {error}") from error
+
+
+def _request_timeout_seconds(config: Config) -> float:
+    return 5.0 + 2 * config.election_timeout_ms / 1000
 
 
 def open_backend(name: str, directory: str) -> IBackend:

@@ -79,7 +79,7 @@ class MemberProcess(MultiService):
 
     def startService(self) -> None:
         for warning in self._config.warnings:
-            _log.warn("{warning}", warning=warning)
+            _log.warn("{reason}", reason=warning)  # "warning" means something else to Twisted
         try:
             super().startService()
         except MemberError as error:

@@ -269,6 +269,23 @@ class TurnTests(Case):
         self.assertEqual((1, 1), (transport.writes, work[0]))
         self.assertEqual({1, 3, 5}, set(self.answers(transport)))
 
+    def test_written_before_the_work_is_over(self) -> None:
+        """Work that has answered everybody may have it written before it goes on; nothing is written twice."""
+        protocol, transport = self.connect()
+        seen = []
+
+        def answer() -> None:
+            while self.waiting:
+                self.waiting.pop().reply(b"done")
+            self.turn.write_out()
+            seen.append(transport.writes)
+
+        self.turn.before_writing(answer)
+        protocol.dataReceived(self.call(1, WAIT) + self.call(3, WAIT))
+        self.turn.wake()
+        self.end_turn()
+        self.assertEqual(([1], 1), (seen, transport.writes))
+
     def test_later_answers(self) -> None:
         """Answers that come in a later turn wake their connection once."""
         protocol, transport = self.connect()

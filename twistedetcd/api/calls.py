@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twistedetcd.errors import Code, EtcdError, InvalidClientAPIVersionError
-from twistedetcd.protocols.grpc import Call, Method, Request
+from twistedetcd.errors import Code, EtcdError, InvalidClientAPIVersionError, UnsupportedError
+from twistedetcd.protocols.grpc import Call, Method, Receiver, Request
 from twistedetcd.server.member import EtcdServer
 
 _log = Logger()
@@ -73,13 +73,34 @@ def check_terms(member: EtcdServer, asked: Terms) -> None:
     member.require_leader()
 
 
+class _Deaf:
+    """The application's end of a call that is over."""
+
+    def message_received(self, message: bytes) -> None:
+        """Too late."""
+
+    def half_closed(self) -> None:
+        """Too late."""
+
+    def cancelled(self) -> None:
+        """Too late."""
+
+    def writable(self) -> None:
+        """Nothing is sent."""
+
+
 def unsupported(path: str) -> Method:
-    """A method of etcd that this version does not serve."""
+    """
+    A method of etcd that this version does not serve.
 
-    def unary(call: Call, raw: bytes) -> None:
-        call.fail(Code.UNIMPLEMENTED, f"{path} is not supported by this version of twistedetcd")
+    Refused when it begins: some clients end their side of a stream only after the first answer.
+    """
 
-    return Method(unary=unary)
+    def stream(call: Call) -> Receiver:
+        refuse(call, UnsupportedError(f"{path} is not supported by this version of twistedetcd"))
+        return _Deaf()
+
+    return Method(stream=stream)
 
 
 def answer(call: Call, result: Deferred[bytes]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from twistedetcd.config import ETCD_VERSION
-from twistedetcd.errors import Code
+from twistedetcd.errors import Code, EtcdError
 from twistedetcd.schema import STORAGE_FORMAT
 from twistedetcd.server.member import EtcdServer
 
@@ -21,33 +22,44 @@ _CORS = {
 
 
 class _Page(Resource):
-    """A page that is read with GET; any other method but OPTIONS is refused."""
+    """What stands at no path of ours; pages that do override `path` and `get`."""
 
     isLeaf = True
+    path: bytes | None = None
 
     def __init__(self, member: EtcdServer) -> None:
         super().__init__()
         self._member = member
 
     def render(self, request: Request) -> bytes | int:
+        body = self._body(request)
+        if request.method != b"HEAD" or isinstance(body, int):
+            return body
+        # Site would log that it drops the body.
+        request.write(body)
+        request.finish()
+        return NOT_DONE_YET
+
+    def _body(self, request: Request) -> bytes | int:
         for name, value in _CORS.items():
             request.setHeader(name, value)
-        if request.path not in (b"/health", b"/version"):
-            return _not_found(request)  # no trailing slash, nothing below
         if request.method == b"OPTIONS":
             return b""
+        if request.path != self.path:  # no trailing slash, nothing below
+            return _error(request, 404, b"404 page not found\n")
         if request.method != b"GET":
-            request.setResponseCode(405)
             request.setHeader(b"Allow", b"GET")
-            return _text(request, b"Method Not Allowed\n")
+            return _error(request, 405, b"Method Not Allowed\n")
         return self.get(request)
 
     def get(self, request: Request) -> bytes | int:
         """Answer a GET."""
-        return _not_found(request)
+        raise NotImplementedError
 
 
 class _Version(_Page):
+    path = b"/version"
+
     def get(self, request: Request) -> bytes:
         request.setHeader(b"Content-Type", b"application/json")
         versions = {
@@ -61,12 +73,17 @@ class _Version(_Page):
 class _Health(_Page):
     """Healthy while there is a leader and, unless ``serializable=true``, a linearizable read comes back."""
 
+    path = b"/health"
+
     def get(self, request: Request) -> bytes | int:
         if request.args.get(b"serializable") == [b"true"]:
             return self._healthy(request)
         if not self._member.node.raft.lead:
             return self._unhealthy(request, "RAFT NO LEADER")
-        self._member.read(self._read, _HealthRead(self, request), None)
+        try:
+            self._member.read(self._read, _HealthRead(self, request), None)
+        except EtcdError as error:
+            return self._unhealthy(request, f"RANGE ERROR:{error.message}")
         return NOT_DONE_YET
 
     def _read(self, call: _HealthRead, _: None) -> None:
@@ -76,10 +93,8 @@ class _Health(_Page):
         return _text(request, b'{"health":"true","reason":""}')
 
     def _unhealthy(self, request: Request, reason: str) -> bytes:
-        request.setResponseCode(503)
-        request.setHeader(b"X-Content-Type-Options", b"nosniff")
         body = json.dumps({"health": "false", "reason": reason}, separators=(",", ":"))
-        return _text(request, body.encode() + b"\n")
+        return _error(request, 503, body.encode() + b"\n")
 
 
 class _HealthRead:
@@ -108,15 +123,14 @@ class _HealthRead:
 
 
 class _Root(Resource):
+    def __init__(self, member: EtcdServer) -> None:
+        super().__init__()
+        self._elsewhere = _Page(member)
+        for page in (_Health(member), _Version(member)):
+            self.putChild(page.path[1:], page)
+
     def getChild(self, path: bytes, request: Request) -> Resource:
-        return _NotFound()
-
-
-class _NotFound(Resource):
-    isLeaf = True
-
-    def render(self, request: Request) -> bytes:
-        return _not_found(request)
+        return self._elsewhere
 
 
 def _text(request: Request, body: bytes) -> bytes:
@@ -125,15 +139,19 @@ def _text(request: Request, body: bytes) -> bytes:
     return body
 
 
-def _not_found(request: Request) -> bytes:
-    request.setResponseCode(404)
+def _error(request: Request, status: int, body: bytes) -> bytes:
+    request.setResponseCode(status)
     request.setHeader(b"X-Content-Type-Options", b"nosniff")
-    return _text(request, b"404 page not found\n")
+    return _text(request, body)
 
 
-def site(member: EtcdServer) -> Site:
+class _Site(Site):
+    noisy = False
+
+    def log(self, request: Request) -> None:
+        """No line for a request, as in etcd: probes come every few seconds."""
+
+
+def site(member: EtcdServer, clock: IReactorTime) -> Site:
     """The HTTP/1.1 side of the client port."""
-    root = _Root()
-    root.putChild(b"health", _Health(member))
-    root.putChild(b"version", _Version(member))
-    return Site(root)
+    return _Site(_Root(member), reactor=clock)

@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from twistedetcd.api.calls import check_terms, method, refuse
+from twistedetcd.api.calls import answer, check_terms, method, refuse
 from twistedetcd.api.checks import check_delete_range, check_put, check_range, check_txn
 from twistedetcd.apply import request as kinds
 from twistedetcd.apply import responses, txn
@@ -141,4 +141,4 @@ class KV:
     def _when_gone(self, call: Call, response: bytes) -> None:
         gone = self._member.compactions.idle()
         gone.addCallback(lambda _: self._member.committed_to_disk())
-        gone.addCallback(lambda _: call.reply(response))
+        answer(call, gone.addCallback(lambda _: response))

@@ -84,16 +84,21 @@ class AppliedMark:
 
 def check_log_covers(mark: AppliedMark, entries: Sequence[Entry]) -> None:
     """
-    Refuse a log that ends before what the backend has already applied: it belongs to another backend.
+    Refuse a log that does not go on where the backend ends: they do not belong together.
 
     Raises:
-        MemberError: It does.
+        MemberError: It ends before what the backend has applied, or begins after the next entry.
     """
     last = entries[-1].index if entries else 0
     if mark.index > last:
         raise MemberError(
             f"the backend has applied entry {mark.index}, but the log ends at {last}: "
             "they do not belong together, or part of the log is lost"
+        )
+    if entries and entries[0].index > mark.index + 1:
+        raise MemberError(
+            f"the log begins at entry {entries[0].index}, but the backend has applied only {mark.index}: "
+            "the backend is lost, or of another member"
         )
 
 

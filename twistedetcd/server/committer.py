@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -51,8 +51,11 @@ class Committer:
         self._interval_seconds = interval_seconds
         self._operations_max = operations_max
         self._timer: IDelayedCall | None = None
-        self._writing: Deferred[None] | None = None
+        self._given_up: Failure | None = None
+        self._writing = False
+        # Who waits for the batch on its way, and who for the one after it.
         self._waiting: list[Deferred[None]] = []
+        self._waiting_next: list[Deferred[None]] = []
 
     def start(self) -> None:
         """Begin to commit at intervals."""
@@ -72,41 +75,80 @@ class Committer:
         Commit all that is pending now.
 
         Returns:
-            Fires once it is durable; never, if the engine refuses, since the member stops then.
+            Fires once it is durable.
+
+        Raises:
+            Exception: What `give_up` was told, now or before that came about.
         """
-        if self._writing is None and not self._pending.operations:
+        if self._given_up is not None:
+            return fail(self._given_up)
+        if not self._pending.operations and not self._writing:
             return succeed(None)
         done: Deferred[None] = Deferred()
-        if self._writing is None:
-            self._seal()
-            self._waiting.append(done)
-        else:
-            # What is on its way was sealed before this call: the next batch is the one to wait for.
-            self._writing.addCallback(lambda _: self.flush().chainDeferred(done))
+        # What is on its way was sealed before this call.
+        (self._waiting_next if self._pending.operations else self._waiting).append(done)
+        self._seal()
         return done
 
     def _seal(self) -> None:
-        if self._writing is not None or not self._pending.operations:
+        if self._writing or self._given_up is not None or not self._pending.operations:
             return
         self._stamp()
         batch = self._pending.seal()
         assert batch is not None, "the open batch has operations"
-        self._writing = Deferred()
-        self._run_in_writer(lambda: self._backend.write(batch)).addCallbacks(self._committed, self._failed)
+        self._writing = True
+        self._waiting, self._waiting_next = self._waiting_next, []
+        self._run_in_writer(lambda: self._backend.write(batch)).addCallbacks(self._committed, self._refused)
 
     def _committed(self, _: object) -> None:
         self._pending.committed()
-        writing, self._writing = self._writing, None
+        self._writing = False
         waiting, self._waiting = self._waiting, []
         for done in waiting:
             done.callback(None)
-        if writing is not None:
-            writing.callback(None)
-        self.check()
+        if self._waiting_next:
+            self._seal()
+        else:
+            self.check()
+
+    def _refused(self, failure: Failure) -> None:
+        self._writing = False
+        waiting, self._waiting = self._waiting, []
+        self.give_up(failure)
+        for done in waiting:
+            done.errback(failure)
+        self._failed(failure)
+
+    def give_up(self, failure: Failure) -> None:
+        """
+        Seal nothing more: the open batch may hold half of an entry, or follow one that was lost.
+
+        A batch on its way is finished; those who wait for the next one are told.
+        """
+        if self._given_up is None:
+            self._given_up = failure
+            self._cancel_timer()
+            waiting, self._waiting_next = self._waiting_next, []
+            for done in waiting:
+                done.errback(failure)
 
     def stop(self) -> Deferred[None]:
-        """Commit what is left; fires once it is durable.  Nothing may be written afterwards."""
+        """
+        Commit what is left, unless given up; fires once the engine is at rest, for good.
+
+        Raises:
+            BackendError: The engine refused what was left.
+        """
+        self._cancel_timer()
+        if self._given_up is None:
+            return self.flush()
+        if not self._writing:
+            return succeed(None)
+        at_rest: Deferred[None] = Deferred()
+        self._waiting.append(at_rest)
+        return at_rest.addErrback(lambda _: None)  # whoever gave up has spoken
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        return self.flush()

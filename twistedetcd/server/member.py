@@ -56,7 +56,8 @@ class EtcdServer:
         request_bytes_max: Largest entry.
         request_timeout_seconds: How long a request may wait.
         encoder: Gives requests their ids.
-        failed: Called, once, when the member cannot go on; it has stopped by then.
+        compaction_pause_seconds: Between two slices of a compaction.
+        failed: Called, once, when a member that served clients cannot go on; it has stopped by then.
     """
 
     _log = Logger()
@@ -96,7 +97,7 @@ class EtcdServer:
         self._ready: Deferred[None] = Deferred()
         self._hashing = Slices(clock)
         self._compacting = Slices(clock, compaction_pause_seconds)
-        self.compactions = CompactionQueue(self._compacting)
+        self.compactions = CompactionQueue(self._compacting, self.failed)
         self.applied_index = 0
         self.applied_term = 0
         self._node: RaftNode | None = None
@@ -120,6 +121,10 @@ class EtcdServer:
 
         Returns:
             Fires when clients can be served.
+
+        Raises:
+            StoppedError: It was stopped before.
+            Exception: What kept it from going on before.
         """
         self._node, self._committer, self._applier = node, committer, IApplier(applier)
         self.applied_index, self.applied_term = applied_index, applied_term
@@ -131,14 +136,26 @@ class EtcdServer:
         return self._ready
 
     def stop(self) -> Deferred[None]:
-        """Stop; those who wait are told.  Fires once all pending writes are in the engine."""
-        assert self._node is not None and self._committer is not None, "stopped before it was started"
-        self._halt(StoppedError())
-        return self._committer.stop()
+        """
+        Stop; those who wait are told.
 
-    def _halt(self, error: EtcdError) -> None:
+        Returns:
+            Fires once all pending writes are in the engine, and log and engine are at rest.
+
+        Raises:
+            BackendError: The engine refused the last writes.
+        """
+        assert self._node is not None and self._committer is not None, "stopped before it was started"
+        self._halt()
+        log_at_rest = self._node.stop()
+        committed = self._committer.stop().addBoth(lambda result: log_at_rest.addCallback(lambda _: result))
+        if not self._ready.called:
+            self._ready.errback(StoppedError())
+        return committed
+
+    def _halt(self) -> None:
         assert self._node is not None
-        self._refusal = error
+        self._refusal = error = StoppedError()
         self._node.stop()
         if self._sweep is not None:
             self._sweep.cancel()
@@ -150,10 +167,15 @@ class EtcdServer:
 
     def failed(self, failure: Failure) -> None:
         """The log, the applier or the engine failed: memory and disk may differ, so nothing may go on."""
-        if isinstance(self._refusal, StoppedError):
-            return
-        self._halt(StoppedError())
-        self._tell_failed(failure)
+        if self._refusal is not None:
+            return  # it stops already; stop() tells about a failure of the engine
+        assert self._committer is not None
+        self._committer.give_up(failure)
+        self._halt()
+        if self._ready.called:
+            self._tell_failed(failure)
+        else:
+            self._ready.errback(failure)
 
     @property
     def node(self) -> RaftNode:
@@ -171,7 +193,11 @@ class EtcdServer:
             self._propose_own(kinds.CLUSTER_VERSION_SET, ClusterVersionSetRequest(ver=CLUSTER_VERSION))
 
     def _propose_own(self, kind: str, message: Any) -> None:
-        self.propose(kind, message.SerializeToString(), message, None)
+        """As `propose`, but never refused: a replayed log may have filled the open batch."""
+        data = self._encoder.encode(kind, message.SerializeToString())
+        self.node.proposals.append(data)
+        self._pending_requests[id(data)] = (data, Request(kind, message), None, self._new_deadline())
+        self._wake()
 
     # Requests.
 
@@ -209,8 +235,13 @@ class EtcdServer:
         """Once for all proposals of a turn."""
         if self.pending.full:
             raise TooManyRequestsError
-        self._deadline = self._clock.seconds() + self._request_timeout_seconds
+        self._new_deadline()
         self._wake()
+
+    def _new_deadline(self) -> float:
+        """For requests that come now."""
+        self._deadline = deadline = self._clock.seconds() + self._request_timeout_seconds
+        return deadline
 
     def read(self, execute: Execute, call: Any, request: Any) -> None:
         """
@@ -229,8 +260,9 @@ class EtcdServer:
             raise self._refusal
         arrived = self._node.reads.arrived  # type: ignore[union-attr]
         if not arrived:
+            self._new_deadline()
             self._wake()
-        arrived.append((execute, call, request))
+        arrived.append((execute, call, request, self._deadline))
 
     def flush(self) -> None:
         """The end of a reactor turn."""
@@ -247,24 +279,32 @@ class EtcdServer:
         Raises:
             CompactedError: The revision was compacted.
             FutureRevisionError: It is yet to come.
+            StoppedError: The member stops, now or before it is done.
         """
+        if self._refusal is not None:
+            raise self._refusal
         return self._hashing.run(self.store.hash(revision))
 
     def committed_to_disk(self) -> Deferred[None]:
-        """Fires when all that was applied by now is in the engine."""
+        """
+        Fires when all that was applied by now is in the engine.
+
+        Raises:
+            StoppedError: The engine refused, or the member stopped for another reason.
+        """
         assert self._committer is not None
-        return self._committer.flush()
+        return self._committer.flush().addErrback(_stopped)
 
     def compact_later(self, revision: int, work: Iterator[None]) -> None:
         """The work of a compaction that was accepted."""
-        self.compactions.add(revision, work)
+        self.compactions.add(work)
 
     def _sweep_now(self) -> None:
         self._sweep = self._clock.callLater(SWEEP_SECONDS, self._sweep_now)
         now = self._clock.seconds()
+        self._new_deadline()  # a turn's requests may wait for a slow save, and later ones join them
         self._waits.expire(now, TimeoutError())
-        if self._node is not None:
-            self._node.reads.retry(now, self._request_timeout_seconds, TimeoutError())
+        self.node.reads.retry(now, TimeoutError())
 
     def require_leader(self) -> None:
         """
@@ -302,14 +342,20 @@ class EtcdServer:
                 try:
                     response = apply(request, entry)
                 except EtcdError as error:
+                    self.applied_index, self.applied_term = entry.index, entry.term
                     if waiter is not None:
                         waiter.fail(error.code, error.message)
+                except Exception:
+                    if waiter is not None:
+                        waiter.fail(StoppedError.code, StoppedError.message)
+                    raise
                 else:
+                    # First, for whoever is told may have the batch sealed.
+                    self.applied_index, self.applied_term = entry.index, entry.term
                     if waiter is not None:
                         waiter.reply(response)
-                    elif not self._ready.called:
-                        self._check_ready()
-            self.applied_index, self.applied_term = entry.index, entry.term
+        if not self._ready.called:
+            self._check_ready()
         assert self._committer is not None
         self._committer.check()
 
@@ -324,6 +370,7 @@ class EtcdServer:
             self._applier.apply(request, entry)
         except EtcdError as error:
             self._log.debug("Entry {index} was refused: {error}", index=entry.index, error=error)
+        self.applied_index, self.applied_term = entry.index, entry.term
 
     def _apply_raft_entry(self, entry: Entry) -> None:
         """An entry of raft's own: a leader's first, or a change of membership."""
@@ -336,6 +383,13 @@ class EtcdServer:
             self.applied_index, self.applied_term = entry.index, entry.term
 
     def _check_ready(self) -> None:
+        """Clients are served once what we said of ourselves in this term, or before, is applied."""
         ourselves = self.cluster.member(self.identity.id)
-        if ourselves is not None and ourselves.name and self.cluster.version:
+        published = ourselves is not None and ourselves[3:] == self.identity[3:]
+        in_office = self.node.is_leader and self.applied_term == self.node.raft.term
+        if in_office and published and self.cluster.version:
             self._ready.callback(None)
+
+
+def _stopped(failure: Failure) -> None:
+    raise StoppedError from failure.value

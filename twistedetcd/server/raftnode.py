@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -60,13 +61,17 @@ class RaftNode:
         self._failed = failed
         self._timer: IDelayedCall | None = None
         self._busy = False
+        self._saving: Deferred[None] | None = None
         self._stopped = False
+        self._wants_to_lead = False
         self._applied = 0
         self.proposals: list[bytes] = []
         """What the turn brought, to be proposed by `flush`."""
         self.reads = ReadIndex(next_context, raft.read_index)
         self.on_leader: list[Callable[[], None]] = []
         """Called when this member has become the leader."""
+        self.on_applied: list[Callable[[], None]] = []
+        """Called when entries were applied, before raft is told: who waited may be written to meanwhile."""
 
     @property
     def raft(self) -> RawNode:
@@ -81,17 +86,33 @@ class RaftNode:
     def start(self, campaign: bool) -> None:
         """Begin to tick; with ``campaign``, ask to lead at once: a single member need not wait for others."""
         self._timer = self._clock.callLater(self._tick_seconds, self._tick)
+        self._wants_to_lead = campaign
         self._carry_out()
-        if campaign:
-            self._raft.campaign()
-            self._carry_out()
+        self._campaign()
+        self._carry_out()
 
-    def stop(self) -> None:
-        """Stop ticking; a save under way completes, but nothing follows it."""
+    def _campaign(self) -> None:
+        """Raft would refuse before the founding entries are applied, and that may wait for their save."""
+        if self._wants_to_lead and not self._busy:
+            self._wants_to_lead = False
+            self._raft.campaign()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Stop ticking.
+
+        Returns:
+            Fires once the log is at rest: a save under way completes, but nothing follows it.
+        """
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._saving is None:
+            return succeed(None)
+        at_rest: Deferred[None] = Deferred()
+        self._saving.addCallback(lambda _: at_rest.callback(None))
+        return at_rest
 
     def _tick(self) -> None:
         self._timer = self._clock.callLater(self._tick_seconds, self._tick)
@@ -118,24 +139,35 @@ class RaftNode:
             return
         self._busy = True
         raft = self._raft
-        while raft.has_ready() and not self._stopped:
-            ready = raft.ready()
-            if ready.entries or ready.hard_state is not None:
-                saved = self._wal.save(ready.hard_state, ready.entries)
-                if not saved.called:
-                    saved.addCallback(self._saved, ready).addErrback(self._fail)
-                    return  # still busy
-                if isinstance(saved.result, Failure):
-                    saved.addErrback(self._fail)
-                    return
-            self._after_save(ready)
+        try:
+            while raft.has_ready() and not self._stopped:
+                ready = raft.ready()
+                if ready.read_states:
+                    self._answer_reads(ready.read_states)  # they need nothing of what is saved now
+                if ready.entries or ready.hard_state is not None:
+                    saved = self._wal.save(ready.hard_state, ready.entries)
+                    if not saved.called:
+                        self._saving = saved.addCallback(self._saved, ready).addErrback(self._fail)
+                        return  # still busy
+                    if isinstance(saved.result, Failure):
+                        saved.addErrback(self._fail)
+                        return
+                self._after_save(ready)
+        except Exception:
+            # An entry that cannot be applied here would make this member differ from the others: stop.
+            self._fail(Failure())
+            return
         self._busy = False
 
     def _saved(self, _: None, ready: Ready) -> None:
         """A save that took its time is done: go on, and take in what came meanwhile."""
+        self._saving = None
         if not self._stopped:
             self._after_save(ready)
             self._busy = False
+            self._campaign()
+            # Answer those who waited for this save before the next one begins.
+            self._carry_out()
             self.flush()
 
     def _after_save(self, ready: Ready) -> None:
@@ -154,17 +186,14 @@ class RaftNode:
                 lead=ready.soft_state.lead,
             )
         committed = ready.committed
-        try:
-            if committed:
-                self._apply(committed)
-                self._applied = committed[-1].index
-        except Exception:
-            # An entry that cannot be applied here would make this member differ from the others: stop.
-            self._fail(Failure())
-            return
+        if committed:
+            self._apply(committed)
+            self._applied = committed[-1].index
+            for applied in self.on_applied:
+                applied()
         self._raft.advance()
-        if ready.read_states or committed:
-            self._answer_reads(ready.read_states)
+        if committed:
+            self.reads.applied_to(self._applied)
         if self._applied - self._storage.first_index() > CATCH_UP_ENTRIES + COMPACT_EVERY:
             self._storage.compact(self._applied - CATCH_UP_ENTRIES)
         if ready.soft_state is not None and ready.soft_state.role == Role.LEADER:
@@ -172,11 +201,11 @@ class RaftNode:
                 became_leader()
 
     def _answer_reads(self, states: Sequence[ReadState]) -> None:
-        if states:
-            self.reads.confirmed(states, self._applied)
-        else:
-            self.reads.applied_to(self._applied)
+        self.reads.confirmed(states, self._applied)
+        if self.reads.arrived:
+            self.reads.ask(self._clock.seconds())  # for those that came while this question was out
 
     def _fail(self, failure: Failure) -> None:
+        self._saving = None
         self.stop()
         self._failed(failure)

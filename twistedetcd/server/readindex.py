@@ -11,13 +11,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twistedetcd.errors import Code, EtcdError, LeaderChangedError
+from twistedetcd.errors import EtcdError, LeaderChangedError
 from twistedetcd.raft.types import ReadState
 
 RETRY_SECONDS = 0.5  # an answer that has not come by then is asked for again
 
 Execute = Callable[[Any, Any], None]
 """Carries out a read: called with the call and its request."""
+
+Read = tuple[Execute, Any, Any, float]
+"""A read that waits: how to carry it out, its call, its request, and until when."""
 
 
 class ReadIndex:
@@ -30,31 +33,36 @@ class ReadIndex:
     """
 
     def __init__(self, next_context: int, ask: Callable[[bytes], None]) -> None:
-        self.arrived: list[tuple[Execute, Any, Any]] = []
-        self._asked: list[tuple[Execute, Any, Any]] = []
+        # In each list the first to come is the first whose time is up.
+        self.arrived: list[Read] = []
+        self._asked: list[Read] = []
         self._contexts: set[bytes] = set()
         self._next_context = next_context
         self._ask = ask
         self._asked_at = 0.0
-        self._first_asked_at = 0.0
         # Confirmed, but this member has not applied so far yet: index and reads, by ascending index.
-        self._confirmed: deque[tuple[int, list[tuple[Execute, Any, Any]]]] = deque()
+        self._confirmed: deque[tuple[int, list[Read]]] = deque()
 
     def ask(self, now: float) -> None:
         """Ask for the reads that arrived, unless a question is out."""
         if self.arrived and not self._asked:
             self._asked, self.arrived = self.arrived, []
-            self._first_asked_at = now
             self._put(now)
 
-    def retry(self, now: float, timeout_seconds: float, error: EtcdError) -> None:
-        """Ask again if the answer is late; give up after ``timeout_seconds``."""
+    def retry(self, now: float, error: EtcdError) -> None:
+        """Tell those whose time is up, wherever they wait; ask again if the answer is late."""
+        late: list[Read] = []
+        for reads in (self._asked, *(reads for _, reads in self._confirmed), self.arrived):
+            count = 0
+            while count < len(reads) and reads[count][3] <= now:
+                count += 1
+            late += reads[:count]
+            del reads[:count]
         if not self._asked:
-            return
-        if now - self._first_asked_at >= timeout_seconds:
-            self._fail(error)
+            self._contexts.clear()
         elif now - self._asked_at >= RETRY_SECONDS:
             self._put(now)
+        _tell(late, error)
 
     def _put(self, now: float) -> None:
         self._asked_at = now
@@ -76,25 +84,31 @@ class ReadIndex:
         """Carry out the reads that needed no more than ``applied``."""
         confirmed = self._confirmed
         while confirmed and confirmed[0][0] <= applied:
-            for execute, call, request in confirmed.popleft()[1]:
-                execute(call, request)
+            reads = confirmed.popleft()[1]
+            done = 0
+            try:
+                for execute, call, request, _ in reads:
+                    execute(call, request)
+                    done += 1
+            except Exception:
+                self._asked += reads[done:]  # the member stops, and tells them
+                raise
 
     def leader_changed(self) -> None:
         """What the old leader was asked says nothing now."""
-        self._fail(LeaderChangedError())
+        asked, self._asked = self._asked, []
+        self._contexts.clear()
+        _tell(asked, LeaderChangedError())
 
     def fail_all(self, error: EtcdError) -> None:
         """The member stops."""
-        self._asked += self.arrived
-        self.arrived = []
-        for _, reads in self._confirmed:
-            self._asked += reads
+        waiting = [read for _, reads in self._confirmed for read in reads] + self._asked + self.arrived
         self._confirmed.clear()
-        self._fail(error)
-
-    def _fail(self, error: EtcdError) -> None:
-        asked, self._asked = self._asked, []
+        self._asked, self.arrived = [], []
         self._contexts.clear()
-        code: Code = error.code
-        for _, call, _ in asked:
-            call.fail(code, error.message)
+        _tell(waiting, error)
+
+
+def _tell(reads: Sequence[Read], error: EtcdError) -> None:
+    for _, call, _, _ in reads:
+        call.fail(error.code, error.message)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import Cooperator
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from twistedetcd.errors import StoppedError
 
 
 class Slices:
     """
-    Runs generators, one slice at a time, with a pause between slices.
+    Runs generators, one slice at a time and taking turns, with a pause between slices.
 
     Args:
         clock: Calls back after the pause.
@@ -21,30 +23,58 @@ class Slices:
     """
 
     def __init__(self, clock: IReactorTime, pause_seconds: float = 0.0) -> None:
-        self._cooperator = Cooperator(
-            terminationPredicateFactory=lambda: lambda: True,
-            scheduler=lambda slice_: clock.callLater(pause_seconds, slice_),
-        )
+        self._clock = clock
+        self._pause_seconds = pause_seconds
+        # Each with its last item.
+        self._works: deque[tuple[Iterator[Any], Deferred[Any], Any]] = deque()
+        self._next: IDelayedCall | None = None
+        self._stopped = False
 
     def run(self, work: Iterator[Any]) -> Deferred[Any]:
         """
         Run ``work`` to its end.
 
         Returns:
-            Fires with the last item; fails with what ``work`` raises.
+            Fires with the last item.
+
+        Raises:
+            StoppedError: `stop` came before the end.
+            Exception: What ``work`` raises.
         """
-        last: list[Any] = [None]
+        if self._stopped:
+            return fail(StoppedError())
+        done: Deferred[Any] = Deferred()
+        self._works.append((work, done, None))
+        self._schedule()
+        return done
 
-        def remembering() -> Iterator[None]:
-            for item in work:
-                last[0] = item
-                yield
+    def _schedule(self) -> None:
+        if self._works and self._next is None:
+            self._next = self._clock.callLater(self._pause_seconds, self._step)
 
-        return self._cooperator.coiterate(remembering()).addCallback(lambda _: last[0])
+    def _step(self) -> None:
+        self._next = None
+        work, done, last = self._works.popleft()
+        try:
+            last = next(work)
+        except StopIteration:
+            done.callback(last)
+        except Exception:
+            done.errback()
+        else:
+            self._works.append((work, done, last))
+        self._schedule()
 
     def stop(self) -> None:
         """Give up what is not finished."""
-        self._cooperator.stop()
+        self._stopped = True
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        works = list(self._works)
+        self._works.clear()
+        for _, done, _ in works:
+            done.errback(StoppedError())
 
 
 class CompactionQueue:
@@ -52,23 +82,33 @@ class CompactionQueue:
     Compactions that were accepted, done one after the other.
 
     Args:
-        slices: Runs them.
+        slices: Runs them; once it is stopped, so is the queue.
+        failed: Called when one cannot be carried out; the member must stop.
     """
 
-    def __init__(self, slices: Slices) -> None:
+    def __init__(self, slices: Slices, failed: Callable[[Failure], None]) -> None:
         self._slices = slices
+        self._failed = failed
         self._queue: deque[Iterator[None]] = deque()
         self._idle: list[Deferred[None]] = []
         self._running = False
+        self._stopped = False
 
-    def add(self, revision: int, work: Iterator[None]) -> None:
-        """Queue the work of a compaction at ``revision``; revisions only ever rise."""
+    def add(self, work: Iterator[None]) -> None:
+        """Queue the work of a compaction; their revisions only ever rise."""
         self._queue.append(work)
         if not self._running:
             self._next()
 
     def idle(self) -> Deferred[None]:
-        """Fires when everything queued by now is done."""
+        """
+        Fires when everything queued by now is done.
+
+        Raises:
+            StoppedError: It will not be, in this life of the member.
+        """
+        if self._stopped:
+            return fail(StoppedError())
         if not self._running:
             return succeed(None)
         done: Deferred[None] = Deferred()
@@ -78,8 +118,16 @@ class CompactionQueue:
     def _next(self, _: object = None) -> None:
         self._running = bool(self._queue)
         if self._running:
-            self._slices.run(self._queue.popleft()).addCallback(self._next)
+            self._slices.run(self._queue.popleft()).addCallbacks(self._next, self._ended)
             return
         idle, self._idle = self._idle, []
         for done in idle:
             done.callback(None)
+
+    def _ended(self, failure: Failure) -> None:
+        self._stopped = True
+        idle, self._idle = self._idle, []
+        for done in idle:
+            done.errback(StoppedError())
+        if not failure.check(StoppedError):
+            self._failed(failure)

@@ -1,0 +1,271 @@
+"""A whole member without a disk, a thread or a clock of its own; its log and its writer wait for the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twistedetcd.apply import request as kinds
+from twistedetcd.apply.chain import Link, chain
+from twistedetcd.apply.request import Encoder
+from twistedetcd.apply.store import StoreApplier
+from twistedetcd.backends.memory import MemoryBackend
+from twistedetcd.cluster.members import Cluster, Member
+from twistedetcd.errors import Code
+from twistedetcd.interfaces import IWAL, Batch
+from twistedetcd.mvcc.hash import KeyValueHash
+from twistedetcd.mvcc.pending import Pending
+from twistedetcd.mvcc.store import Store
+from twistedetcd.pb import rpc_pb2
+from twistedetcd.protocols.turn import Turn
+from twistedetcd.raft.types import Entry, HardState
+from twistedetcd.server.bootstrap import AppliedMark, check_log_covers, new_raft, restarted_raft
+from twistedetcd.server.committer import Committer
+from twistedetcd.server.member import EtcdServer
+from twistedetcd.server.raftnode import RaftNode
+from twistedetcd.wal.memory import MemoryWAL
+
+TIMEOUT_SECONDS = 7.0
+INTERVAL_SECONDS = 0.1
+TICK_SECONDS = 0.1
+
+
+@implementer(IWAL)
+class HeldWAL(MemoryWAL):
+    """
+    A log whose syncs the test completes, one after the other, while ``holding``.
+
+    What is held is not in ``entries`` yet: a crash would lose it.  As the contract says, a hard state that
+    moved only its commit index waits for nothing.
+    """
+
+    def __init__(self, holding: bool = False) -> None:
+        super().__init__()
+        self.holding = holding
+        self.held: list[tuple[HardState | None, tuple[Entry, ...], Deferred[None]]] = []
+
+    def save(self, state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
+        assert not self.held, "one writer: the last save has not fired"
+        must_sync = bool(entries) or (state is not None and state[:2] != self.hard_state[:2])
+        if not self.holding or not must_sync:
+            return super().save(state, entries)
+        saved: Deferred[None] = Deferred()
+        self.held.append((state, tuple(entries), saved))
+        return saved
+
+    def release(self) -> None:
+        """The disk has the save that is held."""
+        state, entries, saved = self.held.pop()
+        super().save(state, entries).chainDeferred(saved)
+
+    def release_all(self) -> None:
+        """And so with every save that follows from it."""
+        while self.held:
+            self.release()
+
+    def refuse(self, error: Exception) -> None:
+        """The disk fails."""
+        self.held.pop()[2].errback(error)
+
+
+class Writer:
+    """The writer thread: at once, or, while ``holding``, when the test says so."""
+
+    def __init__(self) -> None:
+        self.holding = False
+        self.held: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+
+    def __call__(self, work: Callable[[], Any]) -> Deferred[Any]:
+        if not self.holding:
+            return maybeDeferred(work)
+        done: Deferred[Any] = Deferred()
+        self.held.append((work, done))
+        return done
+
+    def release(self) -> None:
+        """Let the oldest write happen."""
+        work, done = self.held.pop(0)
+        maybeDeferred(work).chainDeferred(done)
+
+
+class RecordingBackend(MemoryBackend):
+    """
+    An engine that remembers its batches, and refuses them when told to.
+
+    Attributes:
+        batches: What was written, in order.
+        error: Raised by `write` when it is set.
+    """
+
+    def __init__(self, batches: Iterable[Batch] = ()) -> None:
+        super().__init__()
+        self.batches: list[Batch] = []
+        self.error: Exception | None = None
+        for batch in batches:
+            self.write(batch)
+
+    def write(self, batch: Batch) -> None:
+        if self.error is not None:
+            raise self.error
+        self.batches.append({bucket: dict(values) for bucket, values in batch.items()})
+        super().write(batch)
+
+
+class Client:
+    """One who waits: ``outcome`` is the reply, or code and message; ``None`` until then."""
+
+    def __init__(self, told: list[Client] | None = None) -> None:
+        self.outcome: bytes | tuple[Code, str] | None = None
+        self._told = told
+
+    def reply(self, message: bytes) -> None:
+        """See `twistedetcd.server.wait.Waiter`."""
+        self._tell(message)
+
+    def fail(self, code: Code, message: str) -> None:
+        """See `twistedetcd.server.wait.Waiter`."""
+        self._tell((code, message))
+
+    def _tell(self, outcome: bytes | tuple[Code, str]) -> None:
+        assert self.outcome is None, "told twice"
+        self.outcome = outcome
+        if self._told is not None:
+            self._told.append(self)
+
+
+class Running:
+    """
+    A member made of its real parts.
+
+    Args:
+        wal: Its log; what it holds is what a restart would read.
+        backend: Its engine.
+        links: Put before the store in the chain.
+        limit: Operations that make a batch full.
+    """
+
+    def __init__(
+        self,
+        wal: HeldWAL | None = None,
+        backend: MemoryBackend | None = None,
+        links: Sequence[Link] = (),
+        limit: int = 10_000,
+        request_bytes_max: int = 1024 * 1024,
+    ) -> None:
+        self.clock = Clock()
+        self.wal = HeldWAL() if wal is None else wal
+        self.backend = RecordingBackend() if backend is None else backend
+        self.writer = Writer()
+        self.failures: list[Failure] = []
+        self.pending = Pending(self.backend)
+        self.store = Store(self.pending, compaction_batch=2)
+        for _ in self.store.restore():
+            pass
+        cluster = Cluster(self.pending)
+        cluster.restore()
+        self.mark = AppliedMark(self.pending)
+        founder = Member(7, ("http://localhost:2380",))
+        if self.wal.entries:
+            check_log_covers(self.mark, self.wal.entries)
+            raft, storage = restarted_raft(7, self.wal.hard_state, self.wal.entries, 10, True, lambda n: 0)
+        else:
+            raft, storage = new_raft(founder, 10, True, lambda n: 0)
+        self.raft = raft
+        self.turn = Turn(self.clock)
+        self.member = EtcdServer(
+            clock=self.clock,
+            identity=founder._replace(name="one", client_urls=("http://localhost:2379",)),
+            cluster_id=8,
+            store=self.store,
+            pending=self.pending,
+            cluster=cluster,
+            wake=self.turn.wake,
+            encoder=Encoder((7 << 48) + (len(self.wal.saves) << 20)),
+            request_bytes_max=request_bytes_max,
+            request_timeout_seconds=TIMEOUT_SECONDS,
+            compaction_pause_seconds=0.01,
+            failed=self.failures.append,
+        )
+        self.turn.before_writing(self.member.flush)
+        self.committer = Committer(
+            clock=self.clock,
+            pending=self.pending,
+            backend=self.backend,
+            run_in_writer=self.writer,
+            stamp=self._stamp,
+            failed=self.member.failed,
+            interval_seconds=INTERVAL_SECONDS,
+            operations_max=limit,
+        )
+        self.node = RaftNode(
+            clock=self.clock,
+            raft=raft,
+            storage=storage,
+            wal=self.wal,
+            tick_seconds=TICK_SECONDS,
+            apply=self.member.apply,
+            failed=self.member.failed,
+            next_context=len(self.wal.saves) << 20,
+        )
+        store_applier = StoreApplier(self.store, cluster, self.member.header, self.member.compact_later)
+        self.applier = chain(store_applier, links)
+
+    def _stamp(self) -> None:
+        self.mark.write(self.member.applied_index, self.member.applied_term, self.raft.status().configuration)
+
+    def start(self) -> Running:
+        """Start it, and let the turn end."""
+        unfinished = self.store.unfinished_compaction
+        if unfinished is not None:
+            self.member.compact_later(unfinished, self.store.resume_compaction(unfinished))
+        self.ready = self.member.start(
+            self.node, self.committer, self.applier, self.mark.index, self.mark.term
+        )
+        self.end_turn()
+        return self
+
+    def end_turn(self) -> None:
+        """The reactor goes on to its next turn."""
+        self.clock.advance(0)
+
+    def pump(self, seconds: float) -> None:
+        """Let time pass, a hundredth of a second at a time."""
+        self.clock.pump([0.01] * round(seconds * 100))
+
+    # Requests.  Each returns the client that waits.
+
+    def put(self, key: bytes, value: bytes = b"v", client: Client | None = None) -> Client:
+        """A put, not proposed before the turn ends."""
+        return self.propose(kinds.PUT, rpc_pb2.PutRequest(key=key, value=value), client)
+
+    def propose(self, kind: str, request: Any, client: Client | None = None) -> Client:
+        """Any request."""
+        client = Client() if client is None else client
+        self.member.propose(kind, request.SerializeToString(), request, client)
+        return client
+
+    def get(self, key: bytes) -> Client:
+        """A linearizable read; its outcome is the values found."""
+        client = Client()
+        self.member.read(self._get, client, key)
+        return client
+
+    def _get(self, client: Client, key: bytes) -> None:
+        client.reply(b"".join(self.store.range(key, None)[0]))
+
+    # A look inside.
+
+    def done(self, *clients: Client) -> list[bool]:
+        """Who of them was answered."""
+        return [client.outcome is not None for client in clients]
+
+    def hash(self) -> KeyValueHash:
+        """Of all revisions."""
+        *_, result = self.store.hash(0)
+        assert isinstance(result, KeyValueHash)
+        return result

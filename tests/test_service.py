@@ -1,0 +1,498 @@
+"""A Config becomes a running member, on real files, and nothing is left of it afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import Agent, HTTPConnectionPool, readBody
+
+from twistedetcd import service
+from twistedetcd.backends.memory import MemoryBackend
+from twistedetcd.config import Config, parse
+from twistedetcd.errors import BackendError, Code, ConfigError, MemberError, StoppedError
+from twistedetcd.files.local import LocalFiles
+from twistedetcd.files.probe import SYNCS, median_sync_seconds
+from twistedetcd.pb.rpc_pb2 import CompactionRequest, PutRequest
+from twistedetcd.service import EtcdService, open_backend
+from twistedetcd.wal.opening import LogOptions
+
+reactor: Any = global_reactor
+
+
+def no_file(path: str) -> bytes:
+    """No configuration file is read here."""
+    raise FileNotFoundError(path)
+
+
+def config_of(directory: str, *flags: str, name: str = "one") -> Config:
+    """A member in a directory, with etcd's defaults, on any free port."""
+    url = "http://127.0.0.1:2379"
+    config = parse(
+        [
+            f"--name={name}",
+            f"--data-dir={directory}",
+            f"--listen-client-urls={url}",
+            f"--advertise-client-urls={url}",
+            *flags,
+        ],
+        {},
+        no_file,
+    )
+    return dataclasses.replace(config, listen_client_urls=("http://127.0.0.1:0",))
+
+
+def open_files(directory: str) -> list[str]:
+    """What this process has open below a directory."""
+    found = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
+        except FileNotFoundError:
+            continue
+        if path.startswith(os.path.abspath(directory)):
+            found.append(path)
+    return found
+
+
+def our_threads() -> list[str]:
+    """Threads of any member."""
+    return [thread.name for thread in threading.enumerate() if "twistedetcd" in thread.name]
+
+
+class Waiting:
+    """A client inside of the process."""
+
+    def __init__(self) -> None:
+        self.answered: Deferred[bytes] = Deferred()
+
+    def reply(self, message: bytes) -> None:
+        """It went well."""
+        self.answered.callback(message)
+
+    def fail(self, code: Code, message: str) -> None:
+        """It did not."""
+        self.answered.errback(RuntimeError(f"{code.name}: {message}"))
+
+
+def put(etcd: EtcdService, key: bytes, value: bytes = b"v") -> Deferred[bytes]:
+    """Put a key by way of the log."""
+    request, waiting = PutRequest(key=key, value=value), Waiting()
+    etcd.member.propose("put", request.SerializeToString(), request, waiting)
+    return waiting.answered
+
+
+class ServiceCase(TestCase):
+    """Members on the real reactor; small log segments, since their size is not what is looked at."""
+
+    timeout = 10
+
+    def setUp(self) -> None:
+        self.directory = self.mktemp()
+        self.patch(service, "LogOptions", self._small)
+        self.services: list[EtcdService] = []
+
+    def _small(self, **options: Any) -> LogOptions:
+        return LogOptions(**options, segment_bytes=256 * 1024)
+
+    def build(self, *flags: str, directory: str = "", name: str = "one", **more: Any) -> EtcdService:
+        """A member that is not started."""
+        etcd = EtcdService(config_of(directory or self.directory, *flags, name=name), reactor, **more)
+        self.services.append(etcd)
+        return etcd
+
+    def started(self, *flags: str, **more: Any) -> Deferred[EtcdService]:
+        """A member that serves."""
+        etcd = self.build(*flags, **more)
+        etcd.startService()
+        return etcd.ready.addCallback(lambda _: etcd)
+
+    def tearDown(self) -> Any:
+        stopped: Deferred[Any] = Deferred()
+        stopped.callback(None)
+        for etcd in self.services:
+            stopped.addCallback(lambda _, etcd=etcd: etcd.stopService())
+        return stopped.addCallback(lambda _: self.assert_nothing_left())
+
+    def assert_nothing_left(self) -> None:
+        """No thread, open file or timer of a member."""
+        self.assertEqual([], our_threads())
+        self.assertEqual([], open_files(self.directory))
+        calls: Sequence[IDelayedCall] = reactor.getDelayedCalls()
+        self.assertEqual([], [call for call in calls if "twistedetcd" in str(call)])
+
+
+class LifeTests(ServiceCase):
+    """Building, starting, stopping, and starting again."""
+
+    def test_building_opens_nothing(self) -> None:
+        """twistd forks between building and starting, so there is no file, thread or timer before."""
+        before = reactor.getDelayedCalls()
+        self.build()
+        self.assertFalse(os.path.exists(self.directory))
+        self.assertEqual([], our_threads())
+        self.assertEqual(before, reactor.getDelayedCalls())
+
+    @inlineCallbacks
+    def test_again_on_the_same_data(self) -> Any:
+        """The same service starts again after it stopped, with all its keys, its id and a new `ready`."""
+        etcd = yield self.started()
+        yield put(etcd, b"a", b"first")
+        member_id, first = etcd.member.identity.id, etcd.ready
+        yield etcd.stopService()
+        self.assert_nothing_left()
+        with self.assertRaisesRegex(AssertionError, "not running"):
+            etcd.member  # noqa: B018
+        self.assertEqual([], etcd.client_ports)
+        etcd.startService()
+        self.assertIsNot(first, etcd.ready)
+        yield etcd.ready
+        self.assertEqual(member_id, etcd.member.identity.id)
+        [record], _ = etcd.member.store.range(b"a", None)
+        self.assertIn(b"first", record)
+        self.assertEqual(1, len(etcd.client_ports))
+
+    @inlineCallbacks
+    def test_two_in_one_process(self) -> Any:
+        """Two members live side by side under one parent, each with its own data."""
+        parent = MultiService()
+        parent.startService()
+        one = self.build()
+        two = self.build(directory=os.path.join(self.directory, "two"), name="two")
+        for etcd in (one, two):
+            etcd.setServiceParent(parent)
+            yield etcd.ready
+        yield put(one, b"a")
+        self.assertEqual(2, one.member.store.revision)
+        self.assertEqual(1, two.member.store.revision)
+        self.assertNotEqual(one.client_ports[0].getHost().port, two.client_ports[0].getHost().port)
+        yield parent.stopService()
+        self.assert_nothing_left()
+
+    @inlineCallbacks
+    def test_stopped_before_ready(self) -> Any:
+        """A member that is stopped before it serves says that it will not."""
+        etcd = self.build("--fsync-in=thread")
+        etcd.startService()
+        ready = etcd.ready
+        stopped = etcd.stopService()
+        yield self.assertFailure(ready, StoppedError)
+        yield stopped
+        self.assert_nothing_left()
+        etcd.startService()
+        yield etcd.ready
+
+    @inlineCallbacks
+    def test_stopped_twice(self) -> Any:
+        """Stopping what is not running does nothing."""
+        etcd = yield self.started()
+        yield etcd.stopService()
+        yield etcd.stopService()
+
+    @inlineCallbacks
+    def test_open_connections(self) -> Any:
+        """A client that keeps its HTTP/1.1 connection does not hold up the end, nor outlive it."""
+        etcd = yield self.started()
+        port = etcd.client_ports[0].getHost().port
+        pool = HTTPConnectionPool(reactor)
+        response = yield Agent(reactor, pool=pool).request(b"GET", b"http://127.0.0.1:%d/health" % port)
+        body = yield readBody(response)
+        self.assertEqual(b'{"health":"true","reason":""}', body)
+        began = reactor.seconds()
+        yield etcd.stopService()
+        self.assertLess(reactor.seconds() - began, 1.0)
+        self.assertEqual({}, etcd._http.protocols)
+        yield pool.closeCachedConnections()
+        yield deferLater(reactor, 0.01)
+
+    @inlineCallbacks
+    def test_compaction_goes_on(self) -> Any:
+        """A compaction that the stop interrupted goes on after the next start."""
+        etcd = yield self.started("--compaction-batch-limit=1", "--compaction-sleep-interval=1h")
+        for number in range(5):
+            yield put(etcd, b"a", b"%d" % number)
+        request, waiting = CompactionRequest(revision=5), Waiting()
+        etcd.member.propose("compaction", request.SerializeToString(), request, waiting)
+        yield waiting.answered
+        yield etcd.stopService()
+        etcd = yield self.started()
+        yield etcd.member.compactions.idle()
+        self.assertIsNone(etcd.member.store.unfinished_compaction)
+        self.assertEqual(5, etcd.member.store.compact_revision)
+
+    @inlineCallbacks
+    def test_port_in_use(self) -> Any:
+        """Who cannot listen does not start, and says where."""
+        etcd = yield self.started()
+        taken = etcd.client_ports[0].getHost().port
+        failures: list[Failure] = []
+        other = self.build(directory=os.path.join(self.directory, "two"), on_fatal=failures.append)
+        other._config = dataclasses.replace(other._config, listen_client_urls=(f"http://127.0.0.1:{taken}",))
+        other.startService()
+        error = yield self.assertFailure(other.ready, MemberError)
+        self.assertRegex(str(error), f"cannot listen on 127.0.0.1:{taken}: .*in use")
+        self.assertEqual(1, len(failures))
+
+    @inlineCallbacks
+    def test_disk_fails(self) -> Any:
+        """A member whose log fails says so once, answers nobody, and can still be stopped."""
+        failures: list[Failure] = []
+        etcd = yield self.started("--fsync-in=reactor", on_fatal=failures.append)
+
+        def full(state: Any, entries: Any) -> Any:
+            raise OSError(28, "No space left on device")
+
+        etcd.member.node._wal.save = full
+        with capturedLogs() as events:
+            yield self.assertFailure(put(etcd, b"a"), RuntimeError)
+            yield deferLater(reactor, 0)
+        [failure] = failures
+        failure.trap(OSError)
+        [said] = [event for event in events if event["log_level"] == LogLevel.critical]
+        self.assertIn("No space left", str(said["reason"]))
+        yield etcd.stopService()
+        self.assert_nothing_left()
+
+
+class FsyncTests(ServiceCase):
+    """Where the log waits for the disk is a matter of speed only."""
+
+    @inlineCallbacks
+    def _survives(self, *flags: str) -> Any:
+        etcd = yield self.started(*flags)
+        for number in range(3):
+            yield put(etcd, b"k%d" % number)
+        left = os.path.join(self.directory, "crashed")
+        shutil.copytree(os.path.join(self.directory, "member", "wal"), os.path.join(left, "member", "wal"))
+        again = yield self.started("--backend=memory", directory=left)
+        self.assertEqual(3, again.member.store.count(b"k", b"l"))
+
+    def test_reactor(self) -> Any:
+        """What was answered is in the files."""
+        return self._survives("--fsync-in=reactor")
+
+    def test_thread(self) -> Any:
+        """The same."""
+        return self._survives("--fsync-in=thread")
+
+    def test_auto(self) -> Any:
+        """The same."""
+        return self._survives("--fsync-in=auto")
+
+    def test_never(self) -> Any:
+        """Without syncs it is written all the same, so that the process may be killed (KF-30)."""
+        return self._survives("--unsafe-no-fsync")
+
+    @inlineCallbacks
+    def test_auto_measures(self) -> Any:
+        """A disk that takes more than the limit gets a thread, and the log says so; a fast one does not."""
+        for seconds, place in ((0.0051, "a thread"), (0.0049, "the reactor")):
+            self.patch(service, "median_sync_seconds", lambda *_, seconds=seconds: seconds)
+            with capturedLogs() as events:
+                etcd = yield self.started()
+            [event] = [event for event in events if "place" in event]
+            self.assertEqual((place, seconds * 1000), (event["place"], event["milliseconds"]))
+            self.assertEqual(place == "a thread", etcd.member.node._wal._run_sync is not None)
+            yield etcd.stopService()
+
+    @inlineCallbacks
+    def test_others_do_not(self) -> Any:
+        """Who was told where to sync, or never to, is not measured."""
+        self.patch(service, "median_sync_seconds", lambda *_: self.fail("measured"))
+        for flag in ("--fsync-in=reactor", "--fsync-in=thread", "--unsafe-no-fsync"):
+            etcd = yield self.started(flag)
+            self.assertEqual(flag == "--fsync-in=thread", etcd.member.node._wal._run_sync is not None)
+            yield etcd.stopService()
+
+
+class ProbeTests(SynchronousTestCase):
+    """What a sync takes."""
+
+    def test_median(self) -> None:
+        """The middle one of a few counts, so that one slow sync decides nothing; no file is left."""
+        directory = self.mktemp()
+        os.mkdir(directory)
+        steps = iter([0.0, 9.0, 10.0, 10.003, 20.0, 20.001, 30.0, 30.002, 40.0, 40.004])
+        files = LocalFiles()
+        syncs: list[str] = []
+
+        def opened(path: str, create: bool = False) -> Any:
+            file = LocalFiles.open(files, path, create)
+            sync = file.sync
+            file.sync = lambda: (syncs.append(path), sync())  # type: ignore[method-assign]
+            return file
+
+        files.open = opened  # type: ignore[method-assign]
+        self.assertAlmostEqual(0.003, median_sync_seconds(files, directory, lambda: next(steps)))
+        self.assertEqual(SYNCS, len(syncs))
+        self.assertEqual([], os.listdir(directory))
+
+
+class RefusalTests(ServiceCase):
+    """What cannot start says why in one sentence, and leaves nothing open."""
+
+    def assert_refused(self, pattern: str, *flags: str, **more: Any) -> None:
+        """It does not start; what was running goes on."""
+        files, threads = open_files(self.directory), our_threads()
+        etcd = self.build(*flags, **more)
+        error = self.assertRaises(MemberError, etcd.startService)
+        self.assertRegex(str(error), pattern)
+        self.assertNotIn("\n", str(error))
+        self.assertFalse(etcd.running)
+        self.assertEqual(sorted(files), sorted(open_files(self.directory)))
+        self.assertEqual(sorted(threads), sorted(our_threads()))
+
+    @inlineCallbacks
+    def stopped(self, *flags: str, **more: Any) -> Any:
+        """The data of a member that ran, with a key."""
+        etcd = yield self.started(*flags, **more)
+        yield put(etcd, b"a")
+        yield etcd.stopService()
+
+    @inlineCallbacks
+    def test_locked(self) -> Any:
+        """A data directory belongs to one member at a time, whichever engine each of them has."""
+        yield self.started()
+        self.assert_refused("use")
+        self.assert_refused("use", "--backend=memory")
+
+    @inlineCallbacks
+    def test_log_without_a_backend(self) -> Any:
+        """A log that is whole makes the backend anew; this is how an engine in memory restarts."""
+        yield self.stopped()
+        shutil.rmtree(os.path.join(self.directory, "member", "snap"))
+        etcd = yield self.started()
+        self.assertEqual(1, etcd.member.store.count(b"a", None))
+
+    @inlineCallbacks
+    def test_backend_without_a_log(self) -> Any:
+        """Part of the member is lost."""
+        yield self.stopped()
+        shutil.rmtree(os.path.join(self.directory, "member", "wal"))
+        self.assert_refused("snap holds a store, but .*wal holds no log")
+
+    @inlineCallbacks
+    def test_backend_of_another(self) -> Any:
+        """Log and backend must be of one member."""
+        yield self.stopped()
+        other = os.path.join(self.directory, "two")
+        advertised = "http://127.0.0.1:9999"
+        flags = [f"--initial-advertise-peer-urls={advertised}", f"--initial-cluster=one={advertised}"]
+        yield self.stopped(*flags, directory=other)
+        shutil.rmtree(os.path.join(self.directory, "member", "snap"))
+        shutil.copytree(os.path.join(other, "member", "snap"), os.path.join(self.directory, "member", "snap"))
+        self.assert_refused("the log is that of member [0-9a-f]+, which the backend does not know")
+
+    @inlineCallbacks
+    def test_older_log(self) -> Any:
+        """A log that ends before the backend has lost its end."""
+        etcd = yield self.started()
+        wal = os.path.join(self.directory, "member", "wal")
+        shutil.copytree(wal, wal + ".older")
+        yield put(etcd, b"a")
+        yield etcd.stopService()
+        shutil.rmtree(wal)
+        os.rename(wal + ".older", wal)
+        self.assert_refused("has applied entry .*, but the log ends at")
+
+    @inlineCallbacks
+    def test_damaged_backend(self) -> Any:
+        """A record that cannot be read is told as damage."""
+        yield self.stopped()
+        backend = open_backend("lmdb", os.path.join(self.directory, "member", "snap"))
+        backend.write({b"key": {b"no revision": b""}})
+        backend.close()
+        self.assert_refused("damaged")
+
+    def test_unknown_backend(self) -> None:
+        """The known ones are listed."""
+        self.assert_refused("there is no backend 'nosql'; there are: .*lmdb, memory", "--backend=nosql")
+        with self.assertRaises(ConfigError):
+            open_backend("nosql", self.directory)
+
+    def test_unreadable(self) -> None:
+        """What the system says about a file reaches the operator."""
+        os.mkdir(self.directory)
+        with open(os.path.join(self.directory, "member"), "w"):
+            pass
+        self.assert_refused("cannot start: .*member")
+
+    def test_engine_cannot_open(self) -> None:
+        """An engine's own trouble with a file becomes a sentence as well."""
+        path = os.path.join(self.directory, "nowhere")
+        with self.assertRaisesRegex(BackendError, "cannot open .*nowhere"):
+            open_backend("lmdb", path)
+
+    @inlineCallbacks
+    def test_closing_goes_on(self) -> Any:
+        """What cannot be closed is logged, and keeps nothing else from being closed."""
+
+        def refuse(backend: MemoryBackend) -> None:
+            raise OSError(5, "Input/output error")
+
+        self.patch(MemoryBackend, "close", refuse)
+        etcd = yield self.started("--backend=memory")
+        yield etcd.stopService()
+        self.assertEqual(1, len(self.flushLoggedErrors(OSError)))
+
+
+class FakeReactorTests(SynchronousTestCase):
+    """The reactor is the one that was handed in."""
+
+    def test_listens(self) -> None:
+        """It listens where it was told to, once it can serve, on that reactor; localhost is 127.0.0.1."""
+        reactor = FakeReactor()
+        self.patch(service, "LogOptions", lambda **options: LogOptions(**options, segment_bytes=65536))
+        config = config_of(self.mktemp(), "--backend=memory", "--fsync-in=reactor")
+        config = dataclasses.replace(
+            config, listen_client_urls=("http://127.0.0.1:1", "http://[::1]:2", "http://localhost:3")
+        )
+        etcd = EtcdService(config, reactor)
+        etcd.startService()
+        self.addCleanup(etcd._close)
+        reactor.advance(0)
+        self.successResultOf(etcd.ready)
+        self.assertEqual(
+            [(1, "127.0.0.1"), (2, "::1"), (3, "127.0.0.1")],
+            [(port, interface) for port, _, _, interface in reactor.tcpServers],
+        )
+        stopped = etcd.stopService()
+        ended: list[Any] = []
+        stopped.addBoth(ended.append)
+        for _ in range(200):
+            if ended:
+                break
+            threading.Event().wait(0.01)
+            reactor.run_calls_from_threads()
+        self.assertEqual([None], ended)
+        self.assertEqual([], our_threads())
+
+
+class FakeReactor(MemoryReactorClock):
+    """Keeps what threads ask for until the test runs it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._from_threads: list[Any] = []
+
+    def callFromThread(self, function: Any, *args: Any, **kwargs: Any) -> None:
+        self._from_threads.append((function, args, kwargs))
+
+    def run_calls_from_threads(self) -> None:
+        """In this thread."""
+        calls, self._from_threads = self._from_threads, []
+        for function, args, kwargs in calls:
+            function(*args, **kwargs)
