@@ -304,7 +304,7 @@ class FsyncTests(ServiceCase):
             with capturedLogs() as events:
                 etcd = yield self.started()
             [event] = [event for event in events if "place" in event]
-            self.assertEqual((place, seconds * 1000), (event["place"], event["milliseconds"]))
+            self.assertEqual((place, round(seconds * 1000, 3)), (event["place"], event["milliseconds"]))
             self.assertEqual(place == "a thread", etcd.member.node._wal._run_sync is not None)
             yield etcd.stopService()
 

@@ -270,7 +270,7 @@ class TurnTests(Case):
         self.assertEqual({1, 3, 5}, set(self.answers(transport)))
 
     def test_written_before_the_work_is_over(self) -> None:
-        """Work that has answered everybody may have it written before it goes on; nothing is written twice."""
+        """Work that has answered everybody may have that written at once; nothing is written twice."""
         protocol, transport = self.connect()
         seen = []
 
