@@ -7,6 +7,7 @@ A response's bytes are its fields' bytes side by side.  Field numbers: etcdserve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from twistedetcd.wire import varint
 
@@ -23,6 +24,8 @@ RESPONSE_DELETE_RANGE = b"\x1a"
 RESPONSE_TXN = b"\x22"
 
 _LENGTHS = tuple(varint(length) for length in range(1 << 12))
+_KVS_TABULATED = 1 << 12
+_KVS_STARTS = tuple(_KVS + varint(length) for length in range(_KVS_TABULATED))
 
 
 class Header:
@@ -69,9 +72,12 @@ def delimited(tag: bytes, payload: bytes) -> bytes:
 def range_response(header: bytes, records: Sequence[bytes], more: bool, count: int) -> bytes:
     """``RangeResponse``."""
     parts = [header]
-    for record in records:
-        length = len(record)
-        parts += (_KVS, _LENGTHS[length] if length < 4096 else varint(length), record)
+    if len(records) > 1 and max(map(len, records)) < _KVS_TABULATED:
+        starts = map(_KVS_STARTS.__getitem__, map(len, records))
+        parts += chain.from_iterable(zip(starts, records, strict=True))  # in C from end to end
+    else:
+        for record in records:
+            parts += (_KVS, varint(len(record)), record)
     if more:
         parts.append(b"\x18\x01")
     if count:

@@ -59,7 +59,7 @@ class GRPCProtocol(Protocol):
             factory.terms,
         )
         self._blocked = False
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
         self._reading = True
         self._closing = False

@@ -195,7 +195,7 @@ class Connection:
             self.has_output = True
             self.wake()
 
-    def taken(self) -> list[bytes]:
+    def taken(self) -> list[bytes | memoryview]:
         """Hand over the output; the connection is quiet until there is more."""
         out = self.http2.out
         self.http2.out = []

@@ -27,6 +27,7 @@ from twistedetcd.protocols.framing import (
     Stream,
     WholeResponse,
     frame,
+    pack_header,
 )
 
 _TABLE_SIZE_ZERO = b"\x20"  # RFC 7541, 6.3
@@ -45,7 +46,7 @@ class Sender:
     def __init__(self, streams_max: int) -> None:
         self.streams: dict[int, Any] = {}
         """Streams whose response is not complete, oldest first."""
-        self.out: list[bytes] = []
+        self.out: list[bytes | memoryview] = []
         """Bytes to be written, in order; the owner empties it."""
         self.draining = False
         self.send_window = DEFAULT_WINDOW
@@ -104,16 +105,21 @@ class Sender:
         """
         length = len(prefix) + len(body)
         if (
-            length <= stream.send_window
-            and length <= self.send_window
-            and length <= FRAME_BYTES_MAX
-            and stream.queue is None
-            and not self._table_update_due
+            length > stream.send_window
+            or length > self.send_window
+            or stream.queue is not None
+            or self._table_update_due
+            or self._held
         ):
-            if self.streams.pop(stream.id, None) is None:
-                return
-            self.send_window -= length
-            stream_id = stream.id.to_bytes(4, "big")
+            self.send_headers(stream, response.head)
+            self.send_data(stream, prefix + body)
+            self.send_trailers(stream, response.trailers)
+            return
+        if self.streams.pop(stream.id, None) is None:
+            return
+        self.send_window -= length
+        stream_id = stream.id.to_bytes(4, "big")
+        if length <= FRAME_BYTES_MAX:
             self.out += (
                 response.start,
                 stream_id,
@@ -125,12 +131,21 @@ class Sender:
                 stream_id,
                 response.trailers,
             )
-            if not stream.remote_closed:
-                self._stop_peer(stream)
-            return
-        self.send_headers(stream, response.head)
-        self.send_data(stream, prefix + body)
-        self.send_trailers(stream, response.trailers)
+        else:
+            self._large(stream_id, response, prefix, body)
+        if not stream.remote_closed:
+            self._stop_peer(stream)
+
+    def _large(self, stream_id: bytes, response: WholeResponse, prefix: bytes, body: bytes) -> None:
+        """A body of many frames, all of which may go now; its pieces are copied when they are joined."""
+        first = FRAME_BYTES_MAX - len(prefix)
+        view = memoryview(body)
+        self.out += (response.start, stream_id, response.data_follows(FRAME_BYTES_MAX))
+        self.out += (stream_id, prefix, view[:first])
+        for at in range(first, len(body), FRAME_BYTES_MAX):
+            piece = view[at : at + FRAME_BYTES_MAX]
+            self.out += (pack_header(len(piece) >> 8, len(piece) & 0xFF, DATA, 0, 0)[:5], stream_id, piece)
+        self.out += (response.trailers_start, stream_id, response.trailers)
 
     def reset(self, stream: Stream, code: ErrorCode) -> None:
         """Give a stream up."""
