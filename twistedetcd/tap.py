@@ -53,6 +53,22 @@ def _read_file(path: str) -> bytes:
         return file.read()
 
 
+class CannotStartError(SystemExit, Exception):
+    """
+    An exit that twistd cleans up after.
+
+    As an exception it makes twistd remove its pid file and tell the shell that waits for a daemon; as an exit
+    it ends the process with its status and without a traceback: the log has said why.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(1)
+        self._reason = reason
+
+    def __str__(self) -> str:
+        return self._reason
+
+
 class MemberProcess(MultiService):
     """
     A process whose purpose is one member: it ends, with status 1, when the member cannot go on.
@@ -84,7 +100,7 @@ class MemberProcess(MultiService):
             super().startService()
         except MemberError as error:
             _log.critical("The member cannot start: {reason}", reason=str(error))
-            raise SystemExit(1) from None
+            raise CannotStartError(str(error)) from None
 
     def _settled(self, _: None) -> None:
         """What exists now stays: keep the collector away from it."""

@@ -101,6 +101,20 @@ class LifeTests(ProcessCase):
         self.assertNotIn("Traceback", log.read_text())
 
 
+    def test_twistd_daemon_that_cannot_start(self) -> None:
+        """The shell that starts a daemon hears that it could not start, and no pid file stays."""
+        self.server.start()
+        pid_file, log = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
+        server = self.make(script("twistd"), f"--pidfile={pid_file}", f"--logfile={log}", "etcd")
+        process = server.run(f"--data-dir={self.server.directory / 'data'}")
+        self.assertEqual(1, process.wait(END_SECONDS_MAX), server.log.read_text())
+        server.process = None
+        self.assertIn("CannotStartError", server.log.read_text())  # twistd cuts the sentence short
+        self.assertIn("in use by another process", log.read_text())
+        self.assertNotIn("Traceback", log.read_text())
+        self.assertFalse(pid_file.exists())
+
+
 class RefusedStartTests(ProcessCase):
     """What keeps a member from starting is said in one sentence, with the exit status that scripts know."""
 

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from twistedetcd.backends.memory import MemoryBackend
+from twistedetcd.errors import BackendError
 from twistedetcd.interfaces import IOverlay
 from twistedetcd.mvcc import pending as module
 from twistedetcd.mvcc.pending import Pending
@@ -233,7 +234,7 @@ class RecordTests(PendingCase):
 
     def test_missing(self) -> None:
         """A record that is not there is no answer to give: index and engine differ."""
-        self.assertRaises(KeyError, self.pending.record, b"r")
-        self.assertRaises(KeyError, self.pending.records, [b"r"])
+        self.assertRaises(BackendError, self.pending.record, b"r")
+        self.assertRaises(BackendError, self.pending.records, [b"r"])
         self.pending.put_record(b"s", b"1")
-        self.assertRaises(KeyError, self.pending.records, [b"s", b"r"])
+        self.assertRaises(BackendError, self.pending.records, [b"s", b"r"])

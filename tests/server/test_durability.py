@@ -8,10 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.server.harness import Client, HeldWAL, Running
 from twistedetcd.apply import request as kinds
-from twistedetcd.errors import Code, RequestTooLargeError, StoppedError, TooManyRequestsError
+from twistedetcd.errors import BackendError, Code, RequestTooLargeError, StoppedError, TooManyRequestsError
 from twistedetcd.pb.rpc_pb2 import DeleteRangeRequest, PutRequest, PutResponse
 from twistedetcd.raft.types import EntryType
 from twistedetcd.server.member import PROPOSALS_MAX
+from twistedetcd.server.raftnode import COMPACT_EVERY
 
 STOPPED = (Code.UNAVAILABLE, "etcdserver: server stopped")
 TIMED_OUT = (Code.UNAVAILABLE, "etcdserver: request timed out")
@@ -221,14 +222,36 @@ class FailureTests(SynchronousTestCase):
         """A read that finds index and engine apart stops the member, rather than leaving it stuck."""
 
         def break_down(call: Any, request: Any) -> None:
-            raise KeyError(b"record")
+            raise BackendError("no record")
 
         first, second = Client(), Client()
         self.running.member.read(break_down, first, None)
         self.running.member.read(break_down, second, None)
         self.running.end_turn()
         self.assertEqual([STOPPED, STOPPED], [first.outcome, second.outcome])
-        self.assert_stopped(KeyError)
+        self.assert_stopped(BackendError)
+
+    def test_one_read_raises(self) -> None:
+        """A read that cannot be carried out fails alone; those beside it are answered."""
+
+        def run_out(call: Any, request: Any) -> None:
+            raise MemoryError
+
+        first, second = Client(), Client()
+        self.running.member.read(run_out, first, None)
+        self.running.member.read(lambda call, request: call.reply(b"1"), second, None)
+        self.running.end_turn()
+        self.assertEqual((Code.INTERNAL, "internal error"), first.outcome)
+        self.assertEqual(b"1", second.outcome)
+        self.assertEqual(1, len(self.flushLoggedErrors(MemoryError)))
+
+    def test_memory_log(self) -> None:
+        """A lone member keeps hardly any applied entry in memory: nobody has to catch up."""
+        for _ in range(3 * COMPACT_EVERY):
+            self.running.put(b"1")
+            self.running.end_turn()
+        storage = self.running.member.node._storage
+        self.assertLessEqual(storage.last_index() - storage.first_index(), COMPACT_EVERY + 1)
 
     def test_failure_during_a_write(self) -> None:
         """A batch on its way when the member fails is waited for: its engine must not be closed under it."""

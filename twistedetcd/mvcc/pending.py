@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from zope.interface import implementer
 
+from twistedetcd.errors import BackendError
 from twistedetcd.interfaces import Batch, IBackend, IOverlay, IReadTransaction
 from twistedetcd.schema import KEY
 
@@ -72,7 +73,7 @@ class Pending:
         A record that the index says is there.
 
         Raises:
-            KeyError: It is not: index and engine differ, and the member must stop.
+            BackendError: It is not: index and engine differ, and the member must stop.
         """
         record = self._records.get(record_key)
         if record is None:
@@ -80,7 +81,7 @@ class Pending:
             if record is None:
                 record = self._view.get(KEY, record_key)
                 if record is None:
-                    raise KeyError(record_key)
+                    raise BackendError(f"the engine has no record {record_key.hex()}, which the index names")
         return record
 
     def records(self, record_keys: list[bytes]) -> list[bytes]:

@@ -20,8 +20,8 @@ from twistedetcd.raft.storage import MemoryStorage
 from twistedetcd.raft.types import Entry, ReadState, Ready, Role
 from twistedetcd.server.readindex import ReadIndex
 
-CATCH_UP_ENTRIES = 5000  # entries kept in memory behind the applied one
-COMPACT_EVERY = 1000  # how far the memory log may grow beyond that before it is cut
+CATCH_UP_ENTRIES = 5000  # entries kept in memory for slow followers, behind the applied one
+COMPACT_EVERY = 100  # how far the memory log may grow beyond that before it is cut
 
 
 class RaftNode:
@@ -65,6 +65,7 @@ class RaftNode:
         self._stopped = False
         self._wants_to_lead = False
         self._applied = 0
+        self._kept_entries = 0
         self.proposals: list[bytes] = []
         """What the turn brought, to be proposed by `flush`."""
         self.reads = ReadIndex(next_context, raft.read_index)
@@ -194,11 +195,19 @@ class RaftNode:
         self._raft.advance()
         if committed:
             self.reads.applied_to(self._applied)
-        if self._applied - self._storage.first_index() > CATCH_UP_ENTRIES + COMPACT_EVERY:
-            self._storage.compact(self._applied - CATCH_UP_ENTRIES)
+        if self._applied - self._storage.first_index() > self._kept_entries + COMPACT_EVERY:
+            self._compact()
         if ready.soft_state is not None and ready.soft_state.role == Role.LEADER:
             for became_leader in self.on_leader:
                 became_leader()
+
+    def _compact(self) -> None:
+        """Forget applied entries, but for those that a slow follower may ask for; alone, there is none."""
+        members = self._raft.status().configuration
+        alone = sum(map(len, members[:4])) == 1
+        self._kept_entries = 0 if alone else CATCH_UP_ENTRIES
+        if self._applied - self._kept_entries > self._storage.first_index():
+            self._storage.compact(self._applied - self._kept_entries)
 
     def _answer_reads(self, states: Sequence[ReadState]) -> None:
         self.reads.confirmed(states, self._applied)

@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twistedetcd.errors import EtcdError, LeaderChangedError
+from twisted.logger import Logger
+
+from twistedetcd.errors import Code, EtcdError, LeaderChangedError, MemberError
 from twistedetcd.raft.types import ReadState
 
 RETRY_SECONDS = 0.5  # an answer that has not come by then is asked for again
@@ -31,6 +33,8 @@ class ReadIndex:
         next_context: A number never used before, so that no late answer is taken for another's.
         ask: Puts the question to raft.
     """
+
+    _log = Logger()
 
     def __init__(self, next_context: int, ask: Callable[[bytes], None]) -> None:
         # In each list the first to come is the first whose time is up.
@@ -85,14 +89,16 @@ class ReadIndex:
         confirmed = self._confirmed
         while confirmed and confirmed[0][0] <= applied:
             reads = confirmed.popleft()[1]
-            done = 0
-            try:
-                for execute, call, request, _ in reads:
+            for done, (execute, call, request, _) in enumerate(reads):
+                try:
                     execute(call, request)
-                    done += 1
-            except Exception:
-                self._asked += reads[done:]  # the member stops, and tells them
-                raise
+                except MemberError:
+                    self._asked += reads[done:]  # the member stops, and tells them
+                    raise
+                except Exception:
+                    # One read that cannot be carried out (too large for the memory, say) is its own affair.
+                    self._log.failure("A read could not be carried out")
+                    call.fail(Code.INTERNAL, "internal error")
 
     def leader_changed(self) -> None:
         """What the old leader was asked says nothing now."""
