@@ -1,6 +1,7 @@
 # The one set of commands.  `make run` and `make test` install what they need into .venv, once.
 
-PYTHON ?= python3
+# Debian's own Python, if it is ready for use: it is built with all optimisations, and others are often not.
+PYTHON ?= $(shell /usr/bin/python3.11 -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

@@ -145,7 +145,7 @@ class RaftNode:
                 ready = raft.ready()
                 if ready.read_states:
                     self._answer_reads(ready.read_states)  # they need nothing of what is saved now
-                if ready.entries or ready.hard_state is not None:
+                if ready.entries or ready.must_sync:
                     saved = self._wal.save(ready.hard_state, ready.entries)
                     if not saved.called:
                         self._saving = saved.addCallback(self._saved, ready).addErrback(self._fail)
@@ -154,6 +154,9 @@ class RaftNode:
                         saved.addErrback(self._fail)
                         return
                 self._after_save(ready)
+                if ready.hard_state is not None and not ready.must_sync:
+                    # Only the commit index moved: nothing waits for that, and the log keeps it in memory.
+                    self._wal.save(ready.hard_state, ()).addErrback(self._fail)
         except Exception:
             # An entry that cannot be applied here would make this member differ from the others: stop.
             self._fail(Failure())
