@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import resource
 import shutil
 import threading
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
@@ -93,6 +96,25 @@ def put(etcd: EtcdService, key: bytes, value: bytes = b"v") -> Deferred[bytes]:
     request, waiting = PutRequest(key=key, value=value), Waiting()
     etcd.member.propose("put", request.SerializeToString(), request, waiting)
     return waiting.answered
+
+
+class HalfCloser(Protocol):
+    """Says something, and that this is all."""
+
+    def __init__(self, request: bytes) -> None:
+        self.request, self.received = request, b""
+        self.closed: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.write(self.request)
+        transport.loseWriteConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.closed.callback(self.received)
 
 
 class ServiceCase(TestCase):
@@ -217,6 +239,26 @@ class LifeTests(ServiceCase):
         self.assertEqual({}, etcd._http.protocols)
         yield pool.closeCachedConnections()
         yield deferLater(reactor, 0.01)
+
+    @inlineCallbacks
+    def test_half_closed(self) -> Any:
+        """A client of HTTP/1.1 that closes its side gets its answer all the same, and then the end."""
+        etcd = yield self.started()
+        port = etcd.client_ports[0].getHost().port
+        for path in (b"/version", b"/health"):
+            client = HalfCloser(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+            yield connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), client)
+            answer = yield client.closed
+            self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"}"), answer)
+
+    @inlineCallbacks
+    def test_connections_max(self) -> Any:
+        """Clients may use the file descriptors that the process does not need itself."""
+        for files_max, connections_max in ((151, 1), (1024, 874), (resource.RLIM_INFINITY, None)):
+            self.patch(service.resource, "getrlimit", lambda _, files_max=files_max: (files_max, files_max))
+            etcd = yield self.started()
+            self.assertEqual(connections_max, etcd._factory.connections_max)
+            yield etcd.stopService()
 
     @inlineCallbacks
     def test_compaction_goes_on(self) -> Any:
@@ -361,6 +403,11 @@ class RefusalTests(ServiceCase):
         etcd = yield self.started(*flags, **more)
         yield put(etcd, b"a")
         yield etcd.stopService()
+
+    def test_few_files(self) -> None:
+        """A process that may open few files would stop when its log wants another."""
+        self.patch(service.resource, "getrlimit", lambda _: (150, 4096))
+        self.assert_refused(r"^file descriptor limit\[150\] .* should be set higher than 150 ")
 
     @inlineCallbacks
     def test_locked(self) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +17,15 @@ from google.protobuf.message import DecodeError
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
-from twisted.protocols.policies import WrappingFactory
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
 
 from twistedetcd.api.calls import terms
 from twistedetcd.api.http import site
@@ -60,6 +62,7 @@ from twistedetcd.wal.reading import Recovered
 from twistedetcd.wire import Metadata, decode_metadata, encode_metadata
 
 GRPC_OVERHEAD_BYTES = 512 * 1024  # what a request message may be larger than an entry
+RESERVED_FILES = 150  # file descriptors that clients may not use up: for the log, the backend, the peers
 DRAIN_POLL_SECONDS = 0.05
 LISTEN_BACKLOG = 1024
 REACTOR_SYNC_SECONDS_MAX = 0.005  # a disk slower than this would hold up everything else in the reactor
@@ -133,6 +136,7 @@ class EtcdService(MultiService):
 
     def _start(self) -> Deferred[None]:
         config, clock = self._config, self._reactor
+        connections_max = _connections_max()
         writer = self._thread_pool("writer", 1)
         disk = Disk(config, clock, self._thread_pool("worker", 2), self._closers)
         raft, storage = disk.raft()
@@ -180,6 +184,7 @@ class EtcdService(MultiService):
         node.on_applied.append(turn.write_out)
         # Open connections of HTTP/1.1 are known only to the wrapper.
         self._http = WrappingFactory(site(member, clock))
+        self._http.protocol = _HalfCloseable
         self._http.noisy = False
         self._factory = ClientPortFactory(
             clock,
@@ -189,6 +194,7 @@ class EtcdService(MultiService):
             config.max_request_bytes + GRPC_OVERHEAD_BYTES,
             None if config.max_concurrent_streams == UNLIMITED_STREAMS else config.max_concurrent_streams,
             terms,
+            connections_max,
         )
         unfinished = disk.store.unfinished_compaction
         if unfinished is not None:
@@ -273,6 +279,19 @@ class EtcdService(MultiService):
                 self._closers.pop()()
             except Exception:
                 self._log.failure("Something could not be closed")
+
+
+@implementer(IHalfCloseableProtocol)
+class _HalfCloseable(ProtocolWrapper):
+    """Passes on also what a plain wrapper keeps to itself."""
+
+    wrappedProtocol: Any
+
+    def readConnectionLost(self) -> None:
+        self.wrappedProtocol.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        self.wrappedProtocol.writeConnectionLost()
 
 
 class Disk:
@@ -389,6 +408,24 @@ class Disk:
 
 def _request_timeout_seconds(config: Config) -> float:
     return 5.0 + 2 * config.election_timeout_ms / 1000
+
+
+def _connections_max() -> int | None:
+    """
+    How many clients the process has file descriptors for; ``None`` if there is no limit.
+
+    Raises:
+        MemberError: For none.
+    """
+    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files_max == resource.RLIM_INFINITY:
+        return None
+    if files_max <= RESERVED_FILES:
+        raise MemberError(
+            f"file descriptor limit[{files_max}] of etcd process is too low, and should be set higher than "
+            f"{RESERVED_FILES} to ensure internal usage"
+        )
+    return files_max - RESERVED_FILES
 
 
 def open_backend(name: str, directory: str) -> IBackend:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.server.harness import Running
-from twistedetcd.api.http import site
+from twistedetcd.api.http import BODY_BYTES_MAX, site
 
 
 class Response(NamedTuple):
@@ -23,8 +23,8 @@ class Response(NamedTuple):
     body: bytes
 
 
-class HTTPTests(SynchronousTestCase):
-    """Paths, methods, headers and bodies are etcd's, to the byte."""
+class HTTPCase(SynchronousTestCase):
+    """A member's pages."""
 
     def setUp(self) -> None:
         self.running = Running().start()
@@ -37,12 +37,16 @@ class HTTPTests(SynchronousTestCase):
         for call in self.running.clock.getDelayedCalls():
             call.cancel()
 
+    def connect(self) -> tuple[Any, StringTransport]:
+        """A new connection."""
+        transport = StringTransport()
+        protocol: Any = self.site.buildProtocol(transport.getPeer())
+        protocol.makeConnection(transport)
+        return protocol, transport
+
     def send(self, path: str, method: str = "GET") -> StringTransport:
         """A request; the turn does not end yet."""
-        transport = StringTransport()
-        protocol = self.site.buildProtocol(transport.getPeer())
-        assert protocol is not None
-        protocol.makeConnection(transport)
+        protocol, transport = self.connect()
         protocol.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         return transport
 
@@ -60,7 +64,12 @@ class HTTPTests(SynchronousTestCase):
         self.assertEqual(b"accept, content-type, authorization", headers[b"Access-Control-Allow-Headers"])
         if method != "HEAD":
             self.assertEqual(len(body), int(headers[b"Content-Length"]))
+        self.assertNotIn(b"Server", headers)
         return Response(int(first.split()[1]), headers, body)
+
+
+class HTTPTests(HTTPCase):
+    """Paths, methods, headers and bodies are etcd's, to the byte."""
 
     def test_healthy(self) -> None:
         """Healthy is a linearizable read that came back; with ``serializable=true`` nothing is waited for."""
@@ -95,10 +104,7 @@ class HTTPTests(SynchronousTestCase):
 
     def test_hung_up(self) -> None:
         """Who hangs up while the read is under way costs nothing more."""
-        transport = StringTransport()
-        protocol = self.site.buildProtocol(transport.getPeer())
-        assert protocol is not None
-        protocol.makeConnection(transport)
+        protocol, transport = self.connect()
         protocol.dataReceived(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         protocol.connectionLost(Failure(ConnectionDone()))
         self.running.end_turn()
@@ -149,3 +155,94 @@ class HTTPTests(SynchronousTestCase):
         with capturedLogs() as events:
             self.fetch("/health")
         self.assertEqual([], list(events))
+
+
+class BodyTests(HTTPCase):
+    """No page takes a body."""
+
+    def assert_refused(self, transport: StringTransport) -> None:
+        """413, and no more."""
+        self.assertTrue(transport.value().startswith(b"HTTP/1.1 413 "), transport.value())
+        self.assertEqual(1, transport.value().count(b"HTTP/1.1"))
+        self.assertTrue(transport.disconnecting)
+
+    def test_small(self) -> None:
+        """A small body is read over, a form is not parsed, and the next request is heard."""
+        for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+            protocol, transport = self.connect()
+            body = b"a=" + bytes(BODY_BYTES_MAX - 2)
+            head = f"POST /version HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}"
+            protocol.dataReceived(head.encode() + b"\r\n\r\n")
+            self.assertEqual(b"", transport.value())
+            protocol.dataReceived(body)
+            self.assertTrue(transport.value().startswith(b"HTTP/1.1 405 "))
+            protocol.dataReceived(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertIn(b"HTTP/1.1 200 ", transport.value())
+            self.assertFalse(transport.disconnecting)
+
+    def test_form_is_no_query(self) -> None:
+        """What a body says counts for nothing."""
+        protocol, _ = self.connect()
+        seen: list[Any] = []
+        self.patch(
+            self.site, "getResourceFor", lambda request: seen.append(request.args) or self.site.resource
+        )
+        body = b"serializable=true"
+        protocol.dataReceived(
+            b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        self.assertEqual([{}], seen)
+
+    def test_large(self) -> None:
+        """A larger one is refused before any of it is there, whatever is said about waiting."""
+        for more in (b"", b"Expect: 100-continue\r\n"):
+            protocol, transport = self.connect()
+            protocol.dataReceived(
+                b"POST /health HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n"
+                % (more, BODY_BYTES_MAX + 1)
+            )
+            self.assert_refused(transport)
+
+    def test_large_in_one_piece(self) -> None:
+        """Nothing that comes behind is answered either."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(
+            b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (BODY_BYTES_MAX + 1)
+            + bytes(BODY_BYTES_MAX + 1)
+            + b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
+        self.assert_refused(transport)
+
+    def test_chunked(self) -> None:
+        """A body that does not say how large it is is counted."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"POST /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        chunk = b"4000\r\n" + bytes(0x4000) + b"\r\n"
+        for _ in range(BODY_BYTES_MAX // 0x4000):
+            protocol.dataReceived(chunk)
+        self.assertEqual(b"", transport.value())
+        protocol.dataReceived(b"1\r\nx\r\n0\r\n\r\n")
+        self.assert_refused(transport)
+
+
+class HalfCloseTests(HTTPCase):
+    """A client may close its side once it has asked."""
+
+    def test_answer_comes(self) -> None:
+        """It gets the answer; then the connection is closed."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        protocol.readConnectionLost()
+        self.assertFalse(transport.disconnecting)
+        self.running.end_turn()
+        self.assertIn(b'"health":"true"', transport.value())
+        self.assertTrue(transport.disconnecting)
+
+    def test_nothing_asked(self) -> None:
+        """With no whole request, or all of them answered, there is nothing to wait for."""
+        for sent in (b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"):
+            protocol, transport = self.connect()
+            protocol.dataReceived(sent)
+            protocol.readConnectionLost()
+            self.assertTrue(transport.disconnecting)

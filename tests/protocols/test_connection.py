@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import errno
+import socket
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Connection as TCPConnection
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.protocols.client import START, Responses, data, headers, message, request, reset, window
 from tests.protocols.client import settings as setting
 from twistedetcd.errors import Code
-from twistedetcd.protocols import connection
+from twistedetcd.protocols import connection, grpc
 from twistedetcd.protocols.connection import (
     DEADLINE_CHECK_SECONDS,
     SNIFF_SECONDS,
@@ -202,7 +206,7 @@ class SniffTests(Case):
 
 
 class TurnTests(Case):
-    """One write a connection and turn; a lone call does not wait (design D2)."""
+    """One write a connection and turn; a lone call does not wait."""
 
     def test_lone_call(self) -> None:
         """A call that comes alone, from the connection that brought the last one too, is answered at once."""
@@ -416,6 +420,103 @@ class PressureTests(Case):
         self.assertEqual([bytes(2000), bytes(3000)], self.answers(transport)[1].messages)
 
 
+class UnreadTests(Case):
+    """Responses that nobody reads are not kept without bound."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(grpc, "WAITING_BYTES_MAX", 100_000)
+        self.patch(connection, "WAITING_BYTES_MAX", 100_000)
+
+    def windows_open(self) -> tuple[Any, Transport, Any]:
+        """A connection whose client takes anything, by its windows."""
+        protocol, transport = self.connect(START + setting((4, WINDOW_MAX)) + window(0, WINDOW_MAX - 65535))
+        [*_, producer] = self.factory.connections
+        return protocol, transport, producer
+
+    def reply(self, length: int) -> None:
+        """Answer the oldest waiting call, and end the turn."""
+        self.waiting.pop(0).reply(bytes(length))
+        self.end_turn()
+
+    def test_blocked(self) -> None:
+        """What a blocked transport does not take counts, and counts no more when it did."""
+        protocol, transport, producer = self.windows_open()
+        protocol.dataReceived(b"".join(self.call(stream, WAIT) for stream in range(1, 13, 2)))
+        self.end_turn()
+        producer.pauseProducing()
+        for _ in range(3):
+            self.reply(60_000)
+        self.reply(1)
+        producer.resumeProducing()
+        self.reply(60_000)
+        codes = [answer.status[0] for answer in self.answers(transport).values()]
+        self.assertEqual([0, 0, Code.RESOURCE_EXHAUSTED, 0, 0], codes)
+        self.assertEqual(0, producer.grpc.unread_bytes())
+
+    def test_transport_that_blocks_later(self) -> None:
+        """A transport that is not TCP says during the write that it has enough: that counts too."""
+        protocol, transport, producer = self.windows_open()
+        protocol.dataReceived(b"".join(self.call(stream, WAIT) for stream in (1, 3)))
+        self.end_turn()
+
+        def write(data: bytes) -> None:
+            producer.pauseProducing()
+
+        self.patch(transport, "write", write)
+        self.reply(200_000)
+        self.assertLess(200_000, producer.grpc.unread_bytes())
+        producer.resumeProducing()
+        self.assertEqual(0, producer.grpc.unread_bytes())
+
+    def test_over_all_connections(self) -> None:
+        """When many connections have much unread, each may have little; others are served."""
+        self.patch(connection, "UNREAD_BYTES_MAX", 150_000)
+        self.patch(connection, "UNREAD_BYTES_FEW", 10_000)
+        opened = [self.windows_open() for _ in range(3)]
+        for protocol, _, producer in opened:
+            producer.pauseProducing()
+            protocol.dataReceived(self.call(1, WAIT) + self.call(3, WAIT))
+        self.end_turn()
+        first, second, third = self.waiting[::2]
+        for call in (first, second):
+            call.reply(bytes(80_000))
+        self.end_turn()
+        self.clock.advance(DEADLINE_CHECK_SECONDS)
+        third.reply(bytes(80_000))
+        self.waiting[1].reply(bytes(5_000))
+        self.end_turn()
+        for _, _, producer in opened:
+            producer.resumeProducing()
+        codes = [[answer.status[0] for answer in self.answers(item[1]).values()] for item in opened]
+        self.assertEqual([[0, Code.RESOURCE_EXHAUSTED], [0], [0]], codes)
+        self.clock.advance(DEADLINE_CHECK_SECONDS)
+        self.assertEqual(100_000, opened[0][2].grpc.unread_bytes_max)
+
+
+class PortTests(Case):
+    """What the port does with connections of any kind."""
+
+    def test_connections_max(self) -> None:
+        """More connections than that are closed at once, with one line; each that goes makes room."""
+        self.factory.connections_max = 3
+        opened = [self.connect(first)[0] for first in (b"", START, b"GET /")]
+        with capturedLogs() as events:
+            self.assertEqual([None, None], [self.factory.buildProtocol(None) for _ in range(2)])
+        self.assertEqual(1, len(list(events)))
+        for protocol in opened:
+            protocol.connectionLost(Failure(ConnectionDone()))
+            self.connect()
+            self.assertIsNone(self.factory.buildProtocol(None))
+        self.assertEqual(3, self.factory.open_connections)
+
+    def test_no_limit(self) -> None:
+        """Without one all are taken."""
+        for _ in range(10):
+            self.connect()
+        self.assertEqual(10, self.factory.open_connections)
+
+
 class EndTests(Case):
     """How connections end."""
 
@@ -441,12 +542,29 @@ class EndTests(Case):
         self.assertEqual(["cancelled"], self.listeners[1].told)
 
     def test_handler_bug(self) -> None:
-        """A handler that fails costs its connection, and no other; calls of both are told."""
+        """A unary handler that fails costs its call; the others of the connection go on."""
+        protocol, transport = self.connect()
+        split = headers(5, request(BUG)) + data(5, message(b""), end=False) + data(5, b"")
+        protocol.dataReceived(self.call(1, WAIT) + self.call(3, BUG) + split + self.call(7))
+        self.end_turn()
+        self.errors(2)
+        self.waiting[0].reply(b"fine")
+        self.end_turn()
+        answers = self.answers(transport)
+        self.assertEqual([(Code.INTERNAL, "internal error")] * 2, [answers[3].status, answers[5].status])
+        self.assertEqual(([b"fine"], [b"7"]), (answers[1].messages, answers[7].messages))
+        self.assertFalse(transport.disconnecting or transport.disconnected)
+
+    def test_receiver_bug(self) -> None:
+        """A stream that fails costs its connection, and no other; calls of both are told."""
         (broken, bad), (fine, good) = self.connect(), self.connect()
-        broken.dataReceived(headers(1, request(STREAM)))
+        broken.dataReceived(headers(1, request(STREAM)) + headers(3, request(STREAM)))
         fine.dataReceived(self.call(1, WAIT))
-        broken.dataReceived(self.call(3, BUG))
+        self.listeners[1].fails = True
+        unheard = headers(5, request(STREAM)) + self.call(7)
+        broken.dataReceived(data(3, message(b""), end=False) + unheard)
         self.errors()
+        self.listeners[1].fails = False
         self.assertTrue(bad.disconnected)
         broken.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(["cancelled"], self.listeners[0].told)
@@ -558,6 +676,7 @@ class Socket:
     def __init__(self, room: int) -> None:
         self.room = room
         self.sent = b""
+        self.options: list[tuple[int, int, object]] = []
 
     def send(self, data: bytes) -> int:
         if not self.room:
@@ -567,11 +686,27 @@ class Socket:
         self.sent += taken
         return len(taken)
 
+    def setsockopt(self, level: int, name: int, value: object) -> None:
+        self.options.append((level, name, value))
+
     def fileno(self) -> int:
         return 99
 
     def __getattr__(self, name: str) -> Any:
         return lambda *arguments: None
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfCloseable(Plain):
+    """Stands for HTTP/1.1 that can go on answering."""
+
+    closed = 0
+
+    def readConnectionLost(self) -> None:
+        self.closed += 1
+
+    def writeConnectionLost(self) -> None:
+        raise NotImplementedError
 
 
 class TCPTests(Case):
@@ -595,6 +730,55 @@ class TCPTests(Case):
         self.end_turn()
         self.assertEqual([b"1"], Responses().take(sock.sent)[1].messages)
         self.assertNotIn(transport, self.clock.getWriters())
+
+    def test_keep_alive(self) -> None:
+        """A client that vanished without a word is found out."""
+        _, _, sock = self.connect_tcp()
+        self.assertIn((socket.SOL_SOCKET, socket.SO_KEEPALIVE, True), sock.options)
+
+    def test_half_close(self) -> None:
+        """A client that closes its side is gone, but for HTTP/1.1, which may go on answering."""
+        for first in (START, b"PRI", b"GET /"):
+            protocol, transport, _ = self.connect_tcp()
+            if first != START:
+                transport.connectionLost(Failure(ConnectionDone()))
+                protocol = ClientPortProtocol(self.factory)
+                transport.protocol, transport.connected, transport.disconnected = protocol, True, False
+                transport.socket, transport.fileno = Socket(0), lambda: 99
+                protocol.makeConnection(transport)
+                protocol.dataReceived(first)
+            transport.readConnectionLost(Failure(ConnectionDone()))
+            self.assertFalse(transport.connected)
+        self.assertEqual(
+            (1, 0, {}, {}),
+            (
+                self.plains.built[0].lost,
+                self.factory.open_connections,
+                self.factory.connections,
+                self.factory.undecided,
+            ),
+        )
+
+    def test_half_close_goes_on(self) -> None:
+        """What can live with it is told."""
+        inner = HalfCloseable()
+        self.patch(self.plains, "buildProtocol", lambda address: inner)
+        protocol, transport = self.connect(b"GET /")
+        protocol.readConnectionLost()
+        self.assertEqual((1, 0, False), (inner.closed, inner.lost, transport.disconnecting))
+
+    def test_what_the_socket_does_not_take(self) -> None:
+        """It counts as unread, to the byte."""
+        protocol, transport, sock = self.connect_tcp()
+        [connection] = self.factory.connections
+        sock.room = 10
+        protocol.dataReceived(self.call(1))
+        self.end_turn()
+        unread = connection.grpc.unread_bytes()
+        self.assertLess(0, unread)
+        sock.room, sock.sent = 1 << 20, b""
+        transport.doWrite()
+        self.assertEqual((unread, 0), (len(sock.sent), connection.grpc.unread_bytes()))
 
     def test_partial(self) -> None:
         """What the socket does not take is sent when it can, in order, before what came later."""

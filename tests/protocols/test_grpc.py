@@ -640,6 +640,27 @@ class StreamTests(Case):
         self.server.lost()
 
 
+class BugTests(Case):
+    """A handler that raises."""
+
+    def fail_badly(self, *arguments: Any) -> Any:
+        raise ZeroDivisionError
+
+    def test_without_anybody_to_tell(self) -> None:
+        """It is told to the caller, if to nobody else."""
+        self.server._methods = {ECHO: Method(unary=self.fail_badly)}
+        self.assertRaises(ZeroDivisionError, self.call, message(b""))
+
+    def test_streams_never_acted_on(self) -> None:
+        """Streams that came behind it in one piece can be cancelled, though nobody heard of them."""
+        self.server._methods = {STREAM: Method(stream=self.fail_badly)}
+        piece = b"".join(headers(n, request(STREAM)) + data(n, message(b"")) for n in (1, 3, 5))
+        self.assertRaises(ZeroDivisionError, self.say, piece)
+        self.server.expire(1.0)
+        self.server.lost()
+        self.assert_quiet()
+
+
 class LimitTests(Case):
     """What calls may keep of us."""
 
@@ -664,6 +685,84 @@ class LimitTests(Case):
         """The limit is 64 MiB for a connection; so is that for responses that wait."""
         self.assertEqual(64 << 20, grpc.PARTIAL_BYTES_MAX)
         self.assertEqual(64 << 20, WAITING_BYTES_MAX)
+
+    def ask(self, *streams: int, path: bytes = WAIT) -> None:
+        """Calls, in one piece."""
+        self.say(b"".join(headers(n, request(path)) + data(n, message(b"x")) for n in streams))
+
+    def codes(self) -> dict[int, int]:
+        """How the calls that ended did."""
+        return {n: response.status[0] for n, response in self.responses.items() if response.ended}
+
+    def test_unread_in_one_turn(self) -> None:
+        """Large answers stop at the limit though nothing was taken yet; small ones and errors pass."""
+        for length in (3000, 50_000):
+            self.setUp()
+            self.server.unread_bytes_max = 100_000
+            self.say(setting((4, 2**31 - 1)), window(0, 2**31 - 1 - 65535))
+            self.ask(*range(1, 101, 2))
+            for call, _ in self.waiting[:-1]:
+                call.reply(bytes(length))
+            self.waiting[-1][0].reply(bytes(100))
+            self.responses.take(b"".join(self.server.taken()))
+            codes = list(self.codes().values())
+            passed = 100_000 // length + 1
+            self.assertEqual([0] * passed + [8] * (49 - passed) + [0], codes)
+            self.assertEqual(
+                (Code.RESOURCE_EXHAUSTED, "grpc: too many bytes of responses unread on this connection"),
+                self.responses[97].status,
+            )
+            self.assert_quiet()
+
+    def test_unread_for_a_window(self) -> None:
+        """Above the limit the handlers are not even asked, until the client took what there is."""
+        self.server.unread_bytes_max = 72_000
+        self.ask(*range(1, 11, 2))
+        for call, _ in self.waiting[:4]:
+            call.reply(bytes(70_000))
+        self.say()
+        self.assertEqual({5: 8, 7: 8}, self.codes())
+        self.ask(11, 13)
+        self.say(headers(15, request(WAIT)), data(15, message(b"x"), end=False), data(15, b""))
+        self.assertEqual(5, len(self.waiting))
+        self.assertEqual({5: 8, 7: 8, 11: 8, 13: 8, 15: 8}, self.codes())
+        self.say(window(0, 1 << 20), window(1, 1 << 20), window(3, 1 << 20))
+        self.ask(17)
+        self.assertEqual(6, len(self.waiting))
+        self.ask(19, path=ECHO)
+        self.assertEqual(0, self.codes()[19])
+        self.assertEqual(0, self.server.unread_bytes())
+
+    def test_held_bytes_count(self) -> None:
+        """So does what the owner could not write."""
+        self.server.unread_bytes_max = 100_000
+        self.server.held_bytes = 100_001
+        self.ask(1)
+        self.waiting[0][0].reply(bytes(3000))
+        self.say()
+        self.assertEqual({1: 8}, self.codes())
+
+    def test_answer_too_large(self) -> None:
+        """An answer above the limit is an error like any other."""
+        self.assertEqual(2**31 - 1, grpc.SENT_MESSAGE_BYTES_MAX)
+        self.patch(grpc, "SENT_MESSAGE_BYTES_MAX", 5000)
+        self.ask(1, 3)
+        self.say(headers(5, request(STREAM)), headers(7, request(STREAM)))
+        self.waiting[0][0].reply(bytes(5001))
+        self.waiting[1][0].reply(bytes(5000))
+        self.assertEqual(0, self.receivers[0].call.send(bytes(5001)))
+        self.receivers[1].call.send(bytes(5000))
+        self.assertEqual(0, self.receivers[1].call.send(bytes(5001)))
+        self.say()
+        too_large = (
+            Code.RESOURCE_EXHAUSTED,
+            "grpc: trying to send message larger than max (5001 vs. 5000)",
+        )
+        for stream in (1, 5, 7):
+            self.assertEqual(too_large, self.responses[stream].status)
+        self.assertEqual([bytes(5000)] * 2, [self.responses[n].messages[0] for n in (3, 7)])
+        self.assertEqual(["cancelled"] * 2, [told for receiver in self.receivers for told in receiver.told])
+        self.assert_quiet()
 
     def test_busy(self) -> None:
         """Busy are the calls that the application has, not those that wait for the client."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
+from typing import Any
 
-from twisted.internet.interfaces import IReactorTime
-from twisted.web.http import Request
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
+from twisted.web.http import HTTPChannel, Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import Request as SiteRequest
+from zope.interface import implementer
 
 from twistedetcd.config import ETCD_VERSION
 from twistedetcd.errors import Code, EtcdError
 from twistedetcd.schema import STORAGE_FORMAT
 from twistedetcd.server.member import EtcdServer
+
+BODY_BYTES_MAX = 64 * 1024  # no page reads a body: a small one is let pass, a larger one ends the connection
 
 _CORS = {
     b"Access-Control-Allow-Methods": b"POST, GET, OPTIONS, PUT, DELETE",
@@ -145,8 +151,60 @@ def _error(request: Request, status: int, body: bytes) -> bytes:
     return _text(request, body)
 
 
+class _Request(SiteRequest):
+    """A request whose body is counted and dropped: nothing is kept of it, and no form is parsed."""
+
+    received = False
+    _refused = False
+    _body_bytes = 0
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()  # stays empty
+        if length is not None and length > BODY_BYTES_MAX:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        if self._body_bytes > BODY_BYTES_MAX:
+            self._refuse()
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if not self._refused:
+            self.received = True
+            super().requestReceived(command, path, version)
+
+    def setHeader(self, name: Any, value: Any) -> None:
+        if name != b"Server":  # etcd does not say what it is made of
+            super().setHeader(name, value)
+
+    def _refuse(self) -> None:
+        """Answer before the body is there, and hang up: that stops the reading."""
+        if not self._refused:
+            self._refused = True
+            self.requestHeaders.removeHeader(b"Expect")
+            self.channel.write(
+                b"HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            )
+            self.channel.loseConnection()
+
+
+@implementer(IHalfCloseableProtocol)
+class _Channel(HTTPChannel):
+    def readConnectionLost(self) -> None:
+        """The client will send no more; it may still wait for the answer to what it sent."""
+        if self.requests and self.requests[0].received:
+            self.persistent = False
+        else:
+            self.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Never: we close both sides at once."""
+
+
 class _Site(Site):
     noisy = False
+    protocol = _Channel  # type: ignore[assignment]  # without the road to HTTP/2
+    requestFactory = _Request
 
     def log(self, request: Request) -> None:
         """No line for a request, as in etcd: probes come every few seconds."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IHalfCloseableProtocol,
     IProtocol,
     IProtocolFactory,
     IPushProducer,
@@ -25,13 +27,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twistedetcd.protocols import grpc
-from twistedetcd.protocols.framing import PREFACE
+from twistedetcd.protocols.framing import PREFACE, WAITING_BYTES_MAX
 from twistedetcd.protocols.turn import Turn
 
 QUEUED_BYTES_MAX = 1 << 20  # output that the client does not read: above it we do not read either
 CALLS_MAX = 1000  # unary calls in progress on one connection: the same
 SNIFF_SECONDS = 10.0  # how long a client may take to say which protocol it speaks
 DEADLINE_CHECK_SECONDS = 0.1
+UNREAD_BYTES_MAX = 512 << 20  # responses unread, over all connections: above it each may have
+UNREAD_BYTES_FEW = 1 << 20  # this many
 
 
 @implementer(IPushProducer)
@@ -57,6 +61,7 @@ class GRPCProtocol(Protocol):
             factory.message_bytes_max,
             factory.max_concurrent_streams,
             factory.terms,
+            self._call_failed,
         )
         self._blocked = False
         self._waiting: list[bytes | memoryview] = []
@@ -66,7 +71,7 @@ class GRPCProtocol(Protocol):
         self._write: Callable[[bytes], None]
 
     def connectionMade(self) -> None:
-        self._write = self._write_now if isinstance(self.transport, TCPConnection) else self.transport.write
+        self._write = self._write_now if isinstance(self.transport, TCPConnection) else self._write_through
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)  # each write is all that a turn has to say
         self.transport.registerProducer(self, True)
@@ -79,7 +84,7 @@ class GRPCProtocol(Protocol):
         try:
             calls = self.grpc.receive(data, self._seconds())
         except Exception:
-            self._broken("A request made a handler fail; its connection is closed")
+            self._broken("A stream's handler failed; its connection is closed")
         else:
             if self.grpc.busier_than(CALLS_MAX):
                 self._pause_reading()
@@ -95,6 +100,9 @@ class GRPCProtocol(Protocol):
             self.grpc.lost()
         except Exception:
             self._log.failure("A call could not be cancelled")
+
+    def _call_failed(self) -> None:
+        self._log.failure("A unary call's handler failed")
 
     def _broken(self, what: str) -> None:
         """A handler's own bug: the connection's state can no longer be trusted."""
@@ -117,8 +125,10 @@ class GRPCProtocol(Protocol):
         """Write what the turn made."""
         out = self.grpc.taken()
         if self._blocked:
+            length = sum(map(len, out))
             self._waiting += out
-            self._waiting_bytes += sum(map(len, out))
+            self._waiting_bytes += length
+            self.grpc.held_bytes += length
             if self._waiting_bytes > QUEUED_BYTES_MAX:
                 self._pause_reading()
                 self.grpc.hold()
@@ -139,19 +149,30 @@ class GRPCProtocol(Protocol):
             self.transport.loseConnection()
 
     def _write_now(self, data: bytes) -> None:
-        sent = self.transport.writeSomeData(data)
-        if not isinstance(sent, int):
-            sent = 0  # the connection is lost; the transport finds out and says so as always
-        if sent < len(data):
+        sent, rest = 0, memoryview(data)
+        while rest:  # the transport takes so much at a time, the socket perhaps more
+            taken = self.transport.writeSomeData(rest)
+            if not isinstance(taken, int) or not taken:
+                break  # full; or lost, which the transport finds out and says as always
+            sent += taken
+            rest = rest[taken:]
+        if rest:
             self.transport.write(data[sent:] if sent else data)
             # The transport shall tell when it has sent the last byte, however few there are.
             self._blocked = self.transport.producerPaused = True
+            self.grpc.held_bytes = len(rest)
+
+    def _write_through(self, data: bytes) -> None:
+        self.transport.write(data)
+        if self._blocked:
+            self.grpc.held_bytes = len(data)  # or a little less
 
     def pauseProducing(self) -> None:
         self._blocked = True
 
     def resumeProducing(self) -> None:
         self._blocked = False
+        self.grpc.held_bytes = 0
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if waiting:
             self._write(b"".join(waiting))
@@ -190,6 +211,7 @@ def _discard(data: bytes) -> None:
     """Write to a connection that is gone."""
 
 
+@implementer(IHalfCloseableProtocol)
 class ClientPortProtocol(Protocol):
     """A fresh connection, until its first bytes tell whether it is HTTP/2 or HTTP/1.1."""
 
@@ -203,6 +225,9 @@ class ClientPortProtocol(Protocol):
         self._patience: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
+        self._factory.open_connections += 1
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpKeepAlive(True)
         self._patience = self._factory.clock.callLater(SNIFF_SECONDS, self.transport.abortConnection)
         self._factory.undecided[self] = None
 
@@ -229,9 +254,21 @@ class ClientPortProtocol(Protocol):
             self._patience.cancel()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._factory.open_connections -= 1
         self._forget()
         if self._inner is not None:
             self._inner.connectionLost(reason)
+
+    def readConnectionLost(self) -> None:
+        """The client will send no more.  HTTP/1.1 may still answer; for the others that is the end."""
+        inner = IHalfCloseableProtocol(self._inner, None)
+        if inner is None:
+            self.transport.connectionLost(Failure(ConnectionDone()))
+        else:
+            inner.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        """Never: we close both sides at once."""
 
 
 class ClientPortFactory(Factory):
@@ -246,8 +283,13 @@ class ClientPortFactory(Factory):
         message_bytes_max: Largest gRPC request message.
         max_concurrent_streams: Per connection; announced when given.
         terms: As for `twistedetcd.protocols.grpc.Connection`.
+        connections_max: Of both protocols; further ones are closed at once.
+
+    Attributes:
+        open_connections: How many there are.
     """
 
+    _log = Logger()
     noisy = False
 
     def __init__(
@@ -259,6 +301,7 @@ class ClientPortFactory(Factory):
         message_bytes_max: int = grpc.MESSAGE_BYTES_MAX,
         max_concurrent_streams: int | None = None,
         terms: Callable[[grpc.Request], Any] | None = None,
+        connections_max: int | None = None,
     ) -> None:
         self.clock = clock
         self.turn = turn
@@ -267,12 +310,19 @@ class ClientPortFactory(Factory):
         self.message_bytes_max = message_bytes_max
         self.max_concurrent_streams = max_concurrent_streams
         self.terms = terms
+        self.connections_max = connections_max
+        self.open_connections = 0
+        self._full = False
         self.connections: dict[GRPCProtocol, None] = {}
         self.undecided: dict[ClientPortProtocol, None] = {}
         self._check: IDelayedCall | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        return ClientPortProtocol(self)
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        full = self.connections_max is not None and self.open_connections >= self.connections_max
+        if full and not self._full:
+            self._log.warn("{max} connections are open: others are refused", max=self.connections_max)
+        self._full = full
+        return None if full else ClientPortProtocol(self)
 
     def doStart(self) -> None:
         super().doStart()
@@ -290,7 +340,10 @@ class ClientPortFactory(Factory):
     def _expire(self) -> None:
         self._check = self.clock.callLater(DEADLINE_CHECK_SECONDS, self._expire)
         now = self.clock.seconds()
+        unread = sum([connection.grpc.unread_bytes() for connection in self.connections])
+        unread_bytes_max = WAITING_BYTES_MAX if unread <= UNREAD_BYTES_MAX else UNREAD_BYTES_FEW
         for connection in list(self.connections):
+            connection.grpc.unread_bytes_max = unread_bytes_max
             connection.expire(now)
 
     def drain(self) -> None:

@@ -8,23 +8,27 @@ grpc-go's texts and codes, since that is what etcd's clients were written agains
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from twistedetcd.errors import Code
-from twistedetcd.protocols.framing import EventKind, Stream, WholeResponse
+from twistedetcd.protocols.compression import MessageError, gunzip
+from twistedetcd.protocols.framing import WAITING_BYTES_MAX, EventKind, Stream, WholeResponse
 from twistedetcd.protocols.hpack import Header, encode
 from twistedetcd.protocols.http2 import ServerConnection
 from twistedetcd.protocols.metadata import is_grpc, percent_encoded, text, timeout_seconds
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 PARTIAL_BYTES_MAX = 64 * 1024 * 1024  # bodies not complete yet, over all calls of a connection
+SENT_MESSAGE_BYTES_MAX = 2**31 - 1  # etcd's limit for responses
+SMALL_MESSAGE_BYTES = 2048  # responses below are sent whatever else waits
+
+UNREAD = "grpc: too many bytes of responses unread on this connection"
 
 _OPENED, _WHOLE, _DATA, _ENDED, _RESET, _WRITABLE, _ = EventKind
 _HEAD: list[Header] = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _OK = WholeResponse(encode(_HEAD), encode([(b"grpc-status", b"0")]))
-_PREFIXES = [b"\0" + length.to_bytes(4, "big") for length in range(2048)]
+_PREFIXES = [b"\0" + length.to_bytes(4, "big") for length in range(SMALL_MESSAGE_BYTES)]
 
 
 class Receiver(Protocol):
@@ -79,7 +83,7 @@ class Call(Stream):
     """One call in progress."""
 
     request: Request
-    connection: Connection
+    connection: Connection = None  # type: ignore[assignment]  # until OPENED was acted on
     done = False
     started = False
     receiver: Receiver | None = None
@@ -91,14 +95,26 @@ class Call(Stream):
         """Answer a unary call.  Ignored when the call is over: the client has gone."""
         if self.done:
             return
-        self.done = True
         connection = self.connection
+        length = len(message)
+        if length < SMALL_MESSAGE_BYTES:
+            prefix = _PREFIXES[length]
+        elif problem := self._unfit(length):
+            self.fail(Code.RESOURCE_EXHAUSTED, problem)
+            return
+        else:
+            prefix = b"\0" + length.to_bytes(4, "big")
+        self.done = True
         if not connection.has_output:
             connection.has_output = True
             connection.wake()
-        length = len(message)
-        prefix = _PREFIXES[length] if length < 2048 else b"\0" + length.to_bytes(4, "big")
         connection.http2.respond(self, _OK, prefix, message)
+
+    def _unfit(self, length: int) -> str | None:
+        """Why a large answer may not be sent: for itself, or on top of what the client did not read."""
+        if length > SENT_MESSAGE_BYTES_MAX:
+            return f"grpc: trying to send message larger than max ({length} vs. {SENT_MESSAGE_BYTES_MAX})"
+        return UNREAD if self.connection.overloaded() else None
 
     def fail(self, code: Code, message: str, http_status: bytes = b"200") -> None:
         """End the call with a status that is not OK."""
@@ -114,6 +130,9 @@ class Call(Stream):
             Bytes that wait for the client to open its window; `Receiver.writable` tells when they went.
         """
         if self.done:
+            return 0
+        if len(message) > SENT_MESSAGE_BYTES_MAX and (problem := self._unfit(len(message))):
+            self.break_off(Code.RESOURCE_EXHAUSTED, problem)
             return 0
         self.connection.touch()
         http2 = self.connection.http2
@@ -142,7 +161,8 @@ class Call(Stream):
         """The call ended without any answer: tell the application, once."""
         if not self.done:
             self.done = True
-            self.connection.forget(self)
+            if self.connection is not None:
+                self.connection.forget(self)
             self._tell_cancelled()
 
     def break_off(self, code: Code, message: str) -> None:
@@ -168,6 +188,8 @@ class Connection:
         message_bytes_max: Largest request message, before and after decompression.
         max_concurrent_streams: As for `ServerConnection`.
         terms: Makes of a request's metadata what the handlers want of it, as ``request.terms``.
+        failed: Called in the ``except`` clause when the handler of a unary call raised; the call fails with
+            INTERNAL.  Without it, what was raised leaves `receive`.
     """
 
     def __init__(
@@ -177,17 +199,31 @@ class Connection:
         message_bytes_max: int = MESSAGE_BYTES_MAX,
         max_concurrent_streams: int | None = None,
         terms: Callable[[Request], Any] | None = None,
+        failed: Callable[[], None] | None = None,
     ) -> None:
         self._methods = methods
         self._terms = terms
+        self._failed = failed
         self.wake = wake
         self._message_bytes_max = message_bytes_max
         self.http2 = ServerConnection(self._interpret, Call, max_concurrent_streams)
         self.has_output = True
         self.streaming = 0
         """Streaming calls in progress; they end when the client likes, so they do not count as load."""
+        self.held_bytes = 0  # output that was `taken`, but not by the transport; the owner counts it
+        self.unread_bytes_max = WAITING_BYTES_MAX  # above it calls fail
+        self._overloaded = False  # as of the last large response
         self._deadlines = False
         self._partial_bytes = 0
+
+    def unread_bytes(self) -> int:
+        """Bytes of responses that wait: for the client, the transport, or to be `taken`."""
+        return self.http2.waiting_bytes + self.http2.out_bytes + self.held_bytes
+
+    def overloaded(self) -> bool:
+        """Whether there are too many of them."""
+        self._overloaded = self.unread_bytes() > self.unread_bytes_max
+        return self._overloaded
 
     def touch(self) -> None:
         """There is output."""
@@ -231,9 +267,13 @@ class Connection:
                     unary is not None
                     and argument[:1] == b"\0"
                     and int.from_bytes(argument[1:5], "big") == len(argument) - 5 <= limit
+                    and not self._overloaded
                 ):
                     served += 1
-                    unary(call, argument[5:])
+                    try:
+                        unary(call, argument[5:])
+                    except Exception:
+                        self._handler_failed(call)
                 else:
                     self._data(call, argument)
                     served += self._ended(call)
@@ -408,8 +448,21 @@ class Connection:
         if call.partial:
             call.break_off(Code.INTERNAL, "grpc: a unary request has one message, more bytes followed it")
             return 0
-        unary(call, message)
+        if self._overloaded and self.overloaded():
+            call.break_off(Code.RESOURCE_EXHAUSTED, UNREAD)
+            return 0
+        try:
+            unary(call, message)
+        except Exception:
+            self._handler_failed(call)
         return 1
+
+    def _handler_failed(self, call: Call) -> None:
+        """A handler's own bug costs the call it is about; called in the ``except`` clause."""
+        if self._failed is None:
+            raise
+        self._failed()
+        call.break_off(Code.INTERNAL, "internal error")
 
     def _next_message(self, call: Call) -> bytes | None:
         """Cut the next whole message off the call's body; fails the call if it breaks a rule."""
@@ -431,7 +484,11 @@ class Connection:
         if call.request.encoding == b"identity":
             call.break_off(Code.INTERNAL, "grpc: compressed flag set with identity or empty encoding")
             return None
-        return self._decompressed(call, message)
+        try:
+            return gunzip(message, self._message_bytes_max)
+        except MessageError as error:
+            call.break_off(error.code, str(error))
+            return None
 
     def _refuse_too_large(self, call: Call, length: int) -> bool:
         if length <= self._message_bytes_max:
@@ -441,23 +498,3 @@ class Connection:
             f"grpc: received message larger than max ({length} vs. {self._message_bytes_max})",
         )
         return True
-
-    def _decompressed(self, call: Call, message: bytes) -> bytes | None:
-        """Gunzip at most one byte more than is allowed, whatever the client promised."""
-        unzip = zlib.decompressobj(wbits=31)
-        try:
-            plain = unzip.decompress(message, self._message_bytes_max + 1)
-        except zlib.error as error:
-            call.break_off(Code.INTERNAL, f"grpc: failed to decompress the received message: {error}")
-            return None
-        if len(plain) > self._message_bytes_max:
-            call.break_off(
-                Code.RESOURCE_EXHAUSTED,
-                "grpc: received message after decompression larger than max "
-                f"({len(plain)} vs. {self._message_bytes_max})",
-            )
-            return None
-        if not unzip.eof or unzip.unused_data:
-            call.break_off(Code.INTERNAL, "grpc: failed to decompress the received message: unexpected EOF")
-            return None
-        return plain

@@ -420,8 +420,9 @@ class ServerConnection(Sender):
     # What we say of our own accord.
 
     def written(self) -> None:
-        """The owner handed ``out`` to the transport, which took it: control replies count anew."""
+        """The owner took ``out``, to hand it to the transport: what was in it counts anew."""
         self._control_replies = 0
+        self.out_bytes = 0
 
     def consumed(self, stream: Stream, length: int) -> None:
         """The layer above is done with ``length`` bytes of a stream's body: the peer may send more."""

@@ -48,6 +48,8 @@ class Sender:
         """Streams whose response is not complete, oldest first."""
         self.out: list[bytes | memoryview] = []
         """Bytes to be written, in order; the owner empties it."""
+        self.out_bytes = 0
+        """Body bytes in ``out``, without those of small responses."""
         self.draining = False
         self.send_window = DEFAULT_WINDOW
         self.waiting_bytes = 0
@@ -120,10 +122,15 @@ class Sender:
         self.send_window -= length
         stream_id = stream.id.to_bytes(4, "big")
         if length <= FRAME_BYTES_MAX:
+            if length < TABULATED:
+                head_and_data = response.head_and_data[length]
+            else:
+                head_and_data = response.data_follows(length)
+                self.out_bytes += length
             self.out += (
                 response.start,
                 stream_id,
-                response.head_and_data[length] if length < TABULATED else response.data_follows(length),
+                head_and_data,
                 stream_id,
                 prefix,
                 body,
@@ -140,6 +147,7 @@ class Sender:
         """A body of many frames, all of which may go now; its pieces are copied when they are joined."""
         first = FRAME_BYTES_MAX - len(prefix)
         view = memoryview(body)
+        self.out_bytes += len(body)
         self.out += (response.start, stream_id, response.data_follows(FRAME_BYTES_MAX))
         self.out += (stream_id, prefix, view[:first])
         for at in range(first, len(body), FRAME_BYTES_MAX):
@@ -174,6 +182,7 @@ class Sender:
             stream.send_window -= len(piece)
             self.send_window -= len(piece)
             self._count_waiting(-len(piece))
+            self.out_bytes += len(piece)
             self.out.append(frame(DATA, 0, stream.id, piece))
         stream.queue = None
         self._count_waiting(-QUEUE_OVERHEAD_BYTES)

@@ -1,5 +1,5 @@
 """
-What one reactor turn brought is done once, at its end (design D2).
+What one reactor turn brought is done once, at its end.
 
 Requests that arrive in a turn are proposed together and their answers written together: one log write, one
 sync, one ``transport.write`` a connection.  A request that comes alone does not wait for the turn to end.
