@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -94,6 +95,8 @@ class MemberProcess(MultiService):
             parent.setComponent(ILogObserver, observer(out, self._config.log_level, self._config.log_format))
 
     def startService(self) -> None:
+        _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))  # each client needs one
         for warning in self._config.warnings:
             _log.warn("{reason}", reason=warning)  # "warning" means something else to Twisted
         try:
