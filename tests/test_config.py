@@ -457,6 +457,10 @@ class KnownTests(RefusalCase):
             "please use --compaction-batch-limit only",
         )
 
+    def test_help_quotes_defaults(self) -> None:
+        """A default cannot be taken for a word of the sentence."""
+        self.assertIn("what this member is called (default 'default')\n", help_text())
+
     def test_help_names_every_flag(self) -> None:
         """The help text has every flag, except the ignored ones."""
         words = {word.partition("=")[0] for word in help_text().split() if word.startswith("--")}

@@ -73,9 +73,17 @@ class LinesTests(SynchronousTestCase):
         except ZeroDivisionError:
             self.logger().failure("It broke", Failure())
         [line] = self.lines()
-        self.assertEqual("fatal", line["level"])
+        self.assertEqual("error", line["level"])  # fatal is what stops the member
         self.assertTrue(line["msg"].startswith("It broke\nTraceback"), line["msg"])
         self.assertIn("ZeroDivisionError: by nought", line["msg"])
+
+    def test_twisteds_own_events(self) -> None:
+        """What Twisted says of itself is in the message; its fields are not repeated."""
+        publisher = LogPublisher(observer(self.out, "info", "json"))
+        Logger("twisted.scripts.x", observer=publisher).info("twistd {version} starting up", version="26")
+        [line] = self.lines()
+        self.assertEqual({"level", "ts", "caller", "msg"}, set(line))
+        self.assertEqual("twistd 26 starting up", line["msg"])
 
     def test_console(self) -> None:
         """Text for people: one line with time and room."""

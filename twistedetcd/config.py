@@ -180,7 +180,7 @@ def help_text() -> str:
         for flag in flags:
             default = flag.zero or flag.default
             lines += [f"  --{flag.name}={flag.kind.word}"]
-            lines += [f"      {flag.help}" + (f" (default {default})" if default else "")]
+            lines += [f"      {flag.help}" + (f" (default '{default}')" if default else "")]
     shown = {flag.name for flags in (*SUPPORTED.values(), SPECIAL) for flag in flags}
     lines += ["", "Known, and refused unless given the default:"]
     lines += [f"  --{name}" for name in sorted(FLAGS.keys() - shown) if not FLAGS[name].ignored]

@@ -31,7 +31,8 @@ _LEVELS = {
     "panic": LogLevel.critical,
     "fatal": LogLevel.critical,
 }
-_NAMES = {LogLevel.critical: "fatal"}  # the others are called alike
+_SAID = {"critical": "fatal"}  # the member stops
+_FAILED = {"critical": "error"}  # Twisted calls every failure critical, but the member lives on
 _NOT_FIELDS = {"format", "isError", "system", "time", "why"}  # what `twisted.python.log` adds to every event
 
 
@@ -50,17 +51,23 @@ class _Lines:
 
 def as_json_line(event: LogEvent) -> str:
     """One event as etcd's logger would write it: level, ts, caller and msg, then the event's own fields."""
-    level = event.get("log_level", LogLevel.info)
+    level = event.get("log_level", LogLevel.info).name
+    caller = event.get("log_namespace", "")
     when = datetime.fromtimestamp(event["log_time"], UTC)
-    message = formatEvent(event)
-    if "log_failure" in event:  # with its traceback
-        message = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    if "log_failure" in event:
+        message = eventAsText(event, includeTimestamp=False, includeSystem=False)  # with its traceback
+        level = _FAILED.get(level, level)
+    else:
+        message = formatEvent(event)
+        level = _SAID.get(level, level)
     line = {
-        "level": _NAMES.get(level, level.name),
+        "level": level,
         "ts": when.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "caller": event.get("log_namespace", ""),
+        "caller": caller,
         "msg": message,
     }
+    if caller.startswith("twisted."):
+        return json.dumps(line) + "\n"  # its fields, named for no operator, are in the message
     for name, value in event.items():
         if name.startswith("log_") or name in _NOT_FIELDS or name in line:
             continue

@@ -227,7 +227,8 @@ class EtcdService(MultiService):
         if failure.check(MemberError, OSError):
             self._log.critical("The member stops: {reason}", reason=failure.getErrorMessage())
         else:
-            self._log.failure("The member stops", failure)
+            self._log.failure("What stops the member was not expected", failure)
+            self._log.critical("The member stops: {reason}", reason=failure.getErrorMessage())
         if self._on_fatal is not None:
             self._on_fatal(failure)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -222,3 +225,104 @@ class CollisionTests(TxnCase):
         self.accepted(op_put(b"k"))
         self.refused(DuplicateKeyError, op_txn(op_put(b"k"), op_delete(b"k")))
         self.refused(DuplicateKeyError, op_txn(op_txn(op_put(b"k"), op_delete(b"k"))))
+
+    def test_as_plainly_told(self) -> None:
+        """Whatever is nested in whatever, the answer is that of the rules as they are written down."""
+        draw = random.Random(2)
+        outcomes = set()
+        for _ in range(2000):
+            branch = _some_branch(draw, 3)
+            expected = True
+            try:
+                _told_plainly(branch)
+            except DuplicateKeyError:
+                expected = False
+            outcomes.add(expected)
+            if expected:
+                self.accepted(*branch)
+            else:
+                self.refused(DuplicateKeyError, *branch)
+        self.assertEqual({True, False}, outcomes)
+
+
+class CostTests(SynchronousTestCase):
+    """What a check costs, in calls: one that grew with the square would hold up everybody."""
+
+    def calls(self, *branch: RequestOp) -> int:
+        request = TxnRequest(success=branch)
+        calls = 0
+
+        def count(frame: object, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        sys.setprofile(count)
+        try:
+            check_txn(request, sys.maxsize)
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    def assertLinear(self, small: Sequence[RequestOp], large: Sequence[RequestOp]) -> None:
+        """Four times the operations cost about four times the calls."""
+        self.assertLess(self.calls(*large), 6 * self.calls(*small))
+
+    def test_siblings(self) -> None:
+        """Deletes and puts in as many nested transactions, and in the list itself."""
+
+        def branch(size: int) -> list[RequestOp]:
+            deletes = [op_delete(b"d%05d" % number) for number in range(size)]
+            puts = [op_put(b"p%05d" % number) for number in range(size)]
+            return [*deletes[::2], *map(op_txn, deletes[1::2]), *map(op_txn, puts[::2]), *puts[1::2]]
+
+        self.assertLinear(branch(100), branch(400))
+
+    def test_depth(self) -> None:
+        """A heap of puts far down is not counted again by each that it is nested in."""
+
+        def nested(operations: list[RequestOp], depth: int) -> list[RequestOp]:
+            for level in range(depth):
+                operations = [op_delete(b"d%d" % level), op_put(b"e%d" % level), op_txn(*operations)]
+            return operations
+
+        puts = [op_put(b"p%05d" % number) for number in range(1000)]
+        self.assertLess(self.calls(*nested(puts, 30)), 2 * self.calls(*nested(puts, 1)))
+
+
+def _some_branch(draw: random.Random, depth: int) -> list[RequestOp]:
+    def key() -> bytes:
+        return b"%c" % draw.randrange(97, 113)
+
+    branch = []
+    for _ in range(draw.randrange(4)):
+        kind = draw.randrange(4 if depth else 2)
+        if kind == 0:
+            branch.append(op_put(key()))
+        elif kind == 1:
+            branch.append(op_delete(key(), draw.choice([b"", b"\0", key()])))
+        else:
+            branch.append(op_txn(*_some_branch(draw, depth - 1), failure=_some_branch(draw, depth - 1)))
+    return branch
+
+
+def _told_plainly(branch: Sequence[RequestOp]) -> tuple[set[bytes], list[tuple[bytes, bytes]]]:
+    """The rules of collisions, without regard to cost: what a branch puts and which ranges it deletes."""
+    deletes = [each.request_delete_range for each in branch if each.HasField("request_delete_range")]
+    deleted = [(each.key, each.range_end or each.key + b"\0") for each in deletes]
+    written: set[bytes] = set()
+
+    def check(keys: set[bytes]) -> None:
+        if keys & written or any(start <= key < end for key in keys for start, end in deleted):
+            raise DuplicateKeyError
+
+    for each in branch:
+        if each.HasField("request_txn"):
+            then, otherwise = _told_plainly(each.request_txn.success), _told_plainly(each.request_txn.failure)
+            check(then[0] | otherwise[0])
+            written |= then[0] | otherwise[0]
+            deleted += then[1] + otherwise[1]
+    for each in branch:
+        if each.HasField("request_put"):
+            check({each.request_put.key})
+            written.add(each.request_put.key)
+    return written, deleted

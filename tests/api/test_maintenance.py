@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tests.api.calls import APICase
-from twistedetcd.errors import Code
+from twistedetcd.errors import BackendError, Code, TooManyRequestsError
 from twistedetcd.pb import health_pb2, rpc_pb2
+from twistedetcd.server.member import HASHES_MAX
 
 STATUS = "/etcdserverpb.Maintenance/Status"
 HASH_KV = "/etcdserverpb.Maintenance/HashKV"
@@ -65,6 +66,26 @@ class MaintenanceTests(APICase):
         self.successResultOf(self.member.stop())
         self.assertEqual(stopped, call.status)
         self.assertEqual(stopped, self.refused(HASH_KV, rpc_pb2.HashKVRequest()))
+
+    def test_many_hashes(self) -> None:
+        """Only so many at once; once they are done, there is room again."""
+        calls = [self.begin(HASH_KV, rpc_pb2.HashKVRequest()) for _ in range(HASHES_MAX)]
+        too_many = (TooManyRequestsError.code, TooManyRequestsError.message)
+        self.assertEqual(too_many, self.refused(HASH_KV, rpc_pb2.HashKVRequest()))
+        self.running.pump(0.2)
+        self.assertTrue(all(call.replied for call in calls))
+        self.call(HASH_KV, rpc_pb2.HashKVRequest(), rpc_pb2.HashKVResponse)
+
+    def test_the_engine_refuses(self) -> None:
+        """A read that the engine refuses fails alone, and the log has the reason."""
+
+        def refuse() -> None:
+            raise BackendError("no more readers")
+
+        self.patch(self.running.backend, "read", refuse)
+        self.assertEqual((Code.INTERNAL, "internal error"), self.refused(HASH_KV, rpc_pb2.HashKVRequest()))
+        [logged] = self.flushLoggedErrors(BackendError)
+        self.assertEqual("no more readers", logged.getErrorMessage())
 
     def test_alarm(self) -> None:
         """There is none to list; anything else is refused in plain words."""

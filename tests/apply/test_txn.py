@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.apply.applying import Applying, compare, op_delete, op_put, op_range, op_txn
@@ -225,6 +228,33 @@ class CheckTests(TxnCase):
         self.assertEqual({b"b": b"3"}, self.values())
         self.member.txn(op_delete(b"a", b"b"), op_delete(b"b\0", b"\0"), op_delete(b"z", b"a"), keep)
         self.assertEqual({b"b": b"3"}, self.values())
+
+    def test_cost(self) -> None:
+        """Many puts that keep something: the lines run to check them grow in proportion."""
+        for number in range(400):
+            self.member.put(b"k%d" % number)
+
+        def lines(size: int) -> int:
+            view = self.member.stack.store
+            keeps = [op_put(b"k%d" % number, ignore_value=True) for number in range(size)]
+            deletes = [op_delete(b"x%d" % number) for number in range(size)]
+            path = txn.choose(view, TxnRequest(success=deletes + keeps))
+            counted = 0
+
+            def count(frame: object, event: str, argument: object) -> Any:
+                nonlocal counted
+                counted += event == "line"
+                return count
+
+            before = sys.gettrace()
+            sys.settrace(count)
+            try:
+                txn.check(view, path, lambda put: None)
+            finally:
+                sys.settrace(before)
+            return counted
+
+        self.assertLess(lines(400), 5 * lines(100))
 
 
 class EffectTests(TxnCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import lmdb
 from twisted.trial.unittest import SynchronousTestCase
@@ -144,3 +145,66 @@ class RefusingTests(SynchronousTestCase):
         self.backend.close()
         self.backend = LMDBBackend(self.directory)
         self.assertEqual([(b"a", b"1"), (b"b", b"1")], self.content())
+
+
+class ReadersTests(SynchronousTestCase):
+    """The engine has room for so many readers at once."""
+
+    def setUp(self) -> None:
+        directory = os.path.abspath(self.mktemp())
+        os.makedirs(directory)
+        self.backend = LMDBBackend(directory)
+        self.addCleanup(self.backend.close)
+        self.backend.write({BUCKET: {b"a": b"1"}})
+
+    def test_too_many(self) -> None:
+        """One reader too many is refused in our own words; its place is free when another one ends."""
+        views = []
+        with self.assertRaises(BackendError) as refused:
+            while True:
+                views.append(self.backend.read())
+        self.assertIn("cannot read ", str(refused.exception))
+        self.assertGreater(self.backend.size_in_use_bytes(), 0)  # for Status, which takes none
+        views.pop().close()
+        self.backend.read().close()
+        for view in views:
+            view.close()
+
+    def test_errors_of_a_view(self) -> None:
+        """Whatever LMDB says against a read, the engine's error comes of it."""
+        view = self.backend.read()
+        self.assertRaises(BackendError, view.get, BUCKET, b"")  # no key of LMDB's
+        view.close()
+        self.assertRaises(BackendError, view.get, BUCKET, b"a")
+        self.assertRaises(BackendError, list, view.range(BUCKET, b"", None))
+
+
+class FullDiskTests(SynchronousTestCase):
+    """LMDB calls a write that the disk cut short an I/O error; the operator is told what it may mean."""
+
+    def text(self, error: lmdb.Error, free_blocks: int) -> str:
+        directory = os.path.abspath(self.mktemp())
+        os.makedirs(directory)
+        backend = LMDBBackend(directory)
+        self.addCleanup(backend.close)
+
+        def refuse(*arguments: object) -> None:
+            raise error
+
+        self.patch(backend, "_write_bucket", refuse)
+        self.patch(os, "statvfs", lambda path: SimpleNamespace(f_bavail=free_blocks, f_frsize=4096))
+        return str(self.assertRaises(BackendError, backend.write, {BUCKET: {b"a": b"1"}}))
+
+    def test_full(self) -> None:
+        """Little room, and an error that it explains."""
+        for reason in ("Input/output error", "No space left on device"):
+            text = self.text(lmdb.Error(f"mdb_txn_commit: {reason}"), 2)
+            self.assertTrue(text.endswith(f"{reason}; the disk may be full: 8192 bytes are free"), text)
+
+    def test_otherwise(self) -> None:
+        """Plenty of room, or another error: not a word of it."""
+        for text in (
+            self.text(lmdb.Error("mdb_txn_commit: Input/output error"), 10**9),
+            self.text(lmdb.Error("mdb_put: MDB_BAD_VALSIZE"), 0),
+        ):
+            self.assertNotIn("full", text)

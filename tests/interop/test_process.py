@@ -100,7 +100,6 @@ class LifeTests(ProcessCase):
         wait_until(lambda: not pid_file.exists(), "the daemon to end", log)
         self.assertNotIn("Traceback", log.read_text())
 
-
     def test_twistd_daemon_that_cannot_start(self) -> None:
         """The shell that starts a daemon hears that it could not start, and no pid file stays."""
         self.server.start()

@@ -172,6 +172,35 @@ class HashTests(SynchronousTestCase):
         next(work)
         self.assertLess(len(self.stack.stored()), len(stored))
 
+    def test_later_hashes_hold_up_nothing(self) -> None:
+        """A compaction ends though one hash begins before another ends; they have the hash of after it."""
+        self.fill()
+        work = self.stack.store.compact(15)
+        hashing = [self.stack.store.hash(0)]
+        for _ in range(50):
+            hashing.append(self.stack.store.hash(0))
+            if next(work, self) is self:
+                break
+        else:
+            self.fail("the compaction never ends")
+        after = self.stack.hash()
+        self.assertEqual({after}, {finished_hash(each) for each in hashing})
+        self.assertEqual({b"c", b"d"}, set(self.stack.values()))
+
+    def test_two_compactions(self) -> None:
+        """A hash between two of them holds up the second alone."""
+        self.fill()
+        first = self.stack.store.compact(9)
+        expected = self.stack.hash()
+        hashing = self.stack.store.hash(0)
+        second = self.stack.store.compact(15)
+        run(first)
+        for _ in range(5):
+            next(second)
+        self.assertEqual(expected, finished_hash(hashing))
+        run(second)
+        self.assertIsNone(self.stack.store.unfinished_compaction)
+
     def test_given_up(self) -> None:
         """A hash that was forgotten holds up nothing, even one that never made a step."""
         self.fill()

@@ -148,7 +148,7 @@ class ProposalTests(SynchronousTestCase):
         self.assertEqual([b"b"], [entry.data for entry in second.entries])
 
     def test_same_objects(self) -> None:
-        """The data that was proposed is the data that is committed, not a copy (design D3)."""
+        """The data that was proposed is the data that is committed, not a copy."""
         member = single_leader()
         datas = [bytes([n]) * 100 for n in range(20)]
         member.node.propose(datas)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twistedetcd.errors import Code, EtcdError, InvalidClientAPIVersionError, UnsupportedError
+from twistedetcd.errors import BackendError, Code, EtcdError, InvalidClientAPIVersionError, UnsupportedError
 from twistedetcd.protocols.grpc import Call, Method, Receiver, Request
 from twistedetcd.server.member import EtcdServer
 
@@ -56,6 +56,8 @@ def method(member: EtcdServer, request_class: Any, handle: Handler) -> Method:
             handle(call, raw, message)
         except EtcdError as error:
             refuse(call, error)
+        except BackendError:
+            _failed(call)
         except DecodeError as error:
             call.fail(Code.INTERNAL, f"grpc: error unmarshalling request: {error}")
 
@@ -103,6 +105,11 @@ def unsupported(path: str) -> Method:
     return Method(stream=stream)
 
 
+def _failed(call: Call, failure: Failure | None = None) -> None:
+    _log.failure("A request failed", failure)
+    call.fail(Code.INTERNAL, "internal error")
+
+
 def answer(call: Call, result: Deferred[bytes]) -> None:
     """Answer with what a Deferred brings."""
 
@@ -111,7 +118,6 @@ def answer(call: Call, result: Deferred[bytes]) -> None:
         if isinstance(error, EtcdError):
             refuse(call, error)
         else:
-            _log.failure("A request failed", failure)
-            call.fail(Code.INTERNAL, "internal error")
+            _failed(call, failure)
 
     result.addCallback(call.reply).addErrback(failed)

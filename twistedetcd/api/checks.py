@@ -6,8 +6,11 @@ The order of the checks is part of the API: a request with two faults is refused
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from BTrees.OOBTree import OOTreeSet
+
+from twistedetcd.apply.intervals import Intervals
 from twistedetcd.errors import (
     DuplicateKeyError,
     EmptyKeyError,
@@ -102,46 +105,66 @@ def _check_operations(request: TxnRequest, operations_max: int) -> None:
             raise KeyNotFoundError
 
 
-Interval = tuple[bytes, bytes]  # first key, and the first one after it
-
-
-def _interval(request: DeleteRangeRequest) -> Interval:
+class _Writes:
     """
-    What a delete covers, as upstream's check sees it.
+    What one branch puts and deletes, with the transactions nested in it.
 
-    A ``range_end`` of one zero byte is taken literally here: the interval is inverted and covers nothing.
+    Branches are compared and joined at the cost of the smaller side, so that a transaction of many small
+    ones, or a deep one, costs little more than its size.
     """
-    return request.key, request.range_end or request.key + b"\0"
+
+    def __init__(self) -> None:
+        self.puts = OOTreeSet()
+        self.puts_count = 0
+        self.deleted = Intervals()
+
+    def put(self, key: bytes) -> None:
+        self.puts_count += self.puts.add(key)
+
+    def collides(self, later: _Writes) -> bool:
+        """Whether something later puts a key that is put or deleted here."""
+        few, many = (self, later) if self.puts_count < later.puts_count else (later, self)
+        if any(key in many.puts for key in few.puts):
+            return True
+        if self.deleted.weight < later.puts_count:
+            # The ends are no keys of theirs, hence excluded.
+            return any(later.puts.keys(start, end, False, True) for start, end in self.deleted.items())
+        return any(key in self.deleted for key in later.puts)
+
+    def join(self, other: _Writes) -> None:
+        """Have the other's too; the other is used up."""
+        if self.puts_count < other.puts_count:
+            self.puts, other.puts = other.puts, self.puts
+            self.puts_count = other.puts_count
+        for key in other.puts:
+            self.put(key)
+        if self.deleted.weight < other.deleted.weight:
+            self.deleted, other.deleted = other.deleted, self.deleted
+        self.deleted.update(other.deleted)
 
 
-def _covered(key: bytes, intervals: Iterable[Interval]) -> bool:
-    return any(start <= key < end for start, end in intervals)
-
-
-def _check_intervals(branch: Sequence[RequestOp]) -> tuple[set[bytes], list[Interval]]:
-    """Refuse collisions in one branch; returns the keys it puts and the intervals it deletes."""
-    deleted = [
-        _interval(operation.request_delete_range)
-        for operation in branch
-        if operation.WhichOneof("request") == "request_delete_range"
-    ]
-    written: set[bytes] = set()
+def _check_intervals(branch: Sequence[RequestOp]) -> _Writes:
+    """Refuse collisions in one branch; returns what it writes."""
+    writes = _Writes()
     for operation in branch:
-        if operation.WhichOneof("request") != "request_txn":
-            continue
-        nested = operation.request_txn
-        then_written, then_deleted = _check_intervals(nested.success)
-        else_written, else_deleted = _check_intervals(nested.failure)
-        # Only one of the two happens, so they may name the same key.
-        for key in then_written | else_written:
-            if key in written or _covered(key, deleted):
+        if operation.WhichOneof("request") == "request_delete_range":
+            delete = operation.request_delete_range
+            # As upstream's check sees it: an end of one zero byte is taken literally here, so that the
+            # interval is inverted and covers nothing.
+            writes.deleted.add(delete.key, delete.range_end or delete.key + b"\0")
+    for operation in branch:
+        if operation.WhichOneof("request") == "request_txn":
+            nested = operation.request_txn
+            # Only one of the two happens, so they may name the same key.
+            alternatives = _check_intervals(nested.success), _check_intervals(nested.failure)
+            if any(writes.collides(each) for each in alternatives):
                 raise DuplicateKeyError
-        written |= then_written | else_written
-        deleted += then_deleted + else_deleted
+            for each in alternatives:
+                writes.join(each)
     for operation in branch:
         if operation.WhichOneof("request") == "request_put":
             key = operation.request_put.key
-            if key in written or _covered(key, deleted):
+            if key in writes.puts or key in writes.deleted:
                 raise DuplicateKeyError
-            written.add(key)
-    return written, deleted
+            writes.put(key)
+    return writes

@@ -1,7 +1,7 @@
 """
 A replicated request, as the applier sees it and as the log holds it.
 
-The client's bytes are wrapped, never encoded again (design D3): an entry is an ``InternalRaftRequest`` with
+The client's bytes are wrapped, never encoded again: an entry is an ``InternalRaftRequest`` with
 its header and the one field that holds the request as it came.
 """
 

@@ -1,5 +1,5 @@
 """
-Responses, put together from records that are encoded already (design D3).
+Responses, put together from records that are encoded already.
 
 A response's bytes are its fields' bytes side by side.  Field numbers: etcdserverpb's rpc.proto.
 """

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from twistedetcd.apply import responses
+from twistedetcd.apply.intervals import Intervals
 from twistedetcd.apply.ranges import View, find, interval_end
 from twistedetcd.errors import CompactedError, FutureRevisionError, KeyNotFoundError
 from twistedetcd.interfaces import IReadView
@@ -100,7 +101,7 @@ def check(store: IReadView, path: Path, check_put: Callable[[PutRequest], None])
     Raises:
         EtcdError: Nothing was changed.
     """
-    changes: list[tuple[bytes, bytes | None, bool]] = []  # key, end, whether it is there afterwards
+    deleted = Intervals()  # and not put again
     for kind, request in _flattened(path):
         if kind == _RANGE:
             revision = request.revision
@@ -110,13 +111,17 @@ def check(store: IReadView, path: Path, check_put: Callable[[PutRequest], None])
             if revision and revision < store.compact_revision:
                 raise CompactedError
         elif kind == _PUT:
+            key = request.key
+            # A put that keeps something needs the key before the transaction (upstream's rule), and no
+            # operation before it may have deleted it: upstream overlooks that and dies of it (KF-67).
             keeps = request.ignore_value or request.ignore_lease
-            if keeps and not _will_be_there(store, request.key, changes):
+            if keeps and (key in deleted or not store.count(key, None)):
                 raise KeyNotFoundError
             check_put(request)
-            changes.append((request.key, None, True))
+            deleted.remove(key)
         else:
-            changes.append((request.key, interval_end(request.range_end), False))
+            end = interval_end(request.range_end)
+            deleted.add(request.key, request.key + b"\0" if end is None else end or None)
 
 
 def _flattened(path: Path) -> Iterator[tuple[str, Any]]:
@@ -125,21 +130,6 @@ def _flattened(path: Path) -> Iterator[tuple[str, Any]]:
             yield from _flattened(request)
         else:
             yield kind, request
-
-
-def _will_be_there(store: IReadView, key: bytes, changes: list[tuple[bytes, bytes | None, bool]]) -> bool:
-    """
-    Whether a put that keeps a key's value or lease will find the key.
-
-    It must be there before the transaction (upstream's rule), and no operation before this one may have
-    deleted it: upstream overlooks that and dies of it (KF-67).
-    """
-    if not store.count(key, None):
-        return False
-    for start, end, there in reversed(changes):
-        if key == start if end is None else start <= key and (end == b"" or key < end):
-            return there
-    return True
 
 
 def carry_out(view: Any, path: Path) -> list[bytes]:

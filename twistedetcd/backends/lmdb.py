@@ -1,5 +1,5 @@
 """
-LMDB, the default engine (design D12).
+LMDB, the default engine ("Decisions worth knowing" in docs/architecture.rst says more).
 
 The whole address space is reserved at open, since resizing the map under a reader kills it.  One writer
 thread; few readers, renewed, never held across batches.
@@ -7,6 +7,7 @@ thread; few readers, renewed, never held across batches.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from twistedetcd.interfaces import Batch, IBackend, IBackendFactory, IReadTransa
 MAP_BYTES = 1 << 40  # address space, not memory: 1 TiB
 _BUCKETS_MAX = 64
 _READERS_MAX = 126
+_SCARCE_BYTES = 64 * 1024 * 1024  # as much as a batch may hold
 _FILE = "db.lmdb"
 _LOCK_FILE = "db.lock"
 
@@ -36,14 +38,21 @@ class LMDBView:
         self._begin()
 
     def _begin(self) -> None:
-        self._transaction = self._backend.environment.begin(buffers=False)
+        try:
+            self._transaction = self._backend.environment.begin(buffers=False)
+        except lmdb.Error as error:
+            self._closed = True  # the last transaction, if there was one, has ended
+            raise self._backend.unreadable(error) from error
         self._databases = self._backend.databases_in(self._transaction)
 
     def get(self, bucket: bytes, key: bytes) -> bytes | None:
         database = self._databases.get(bucket)
         if database is None:
             return None
-        found: bytes | None = self._transaction.get(key, db=database)
+        try:
+            found: bytes | None = self._transaction.get(key, db=database)
+        except lmdb.Error as error:
+            raise self._backend.unreadable(error) from error
         return found
 
     def get_many(self, bucket: bytes, keys: Sequence[bytes]) -> list[bytes]:
@@ -57,13 +66,16 @@ class LMDBView:
         database = self._databases.get(bucket)
         if database is None:
             return
-        with self._transaction.cursor(database) as cursor:
-            if not (cursor.set_range(start) if start else cursor.first()):
-                return
-            for key, value in cursor:
-                if end is not None and key >= end:
+        try:
+            with self._transaction.cursor(database) as cursor:
+                if not (cursor.set_range(start) if start else cursor.first()):
                     return
-                yield key, value
+                for key, value in cursor:
+                    if end is not None and key >= end:
+                        return
+                    yield key, value
+        except lmdb.Error as error:
+            raise self._backend.unreadable(error) from error
 
     def buckets(self) -> list[bytes]:
         return sorted(self._databases)
@@ -119,6 +131,8 @@ class LMDBBackend:
                 names = [name for name, _ in cursor]
             for name in names:
                 self._buckets[name] = _Bucket(self.environment.open_db(name, create=False), -1)
+            with self.environment.begin() as transaction:
+                self._bucket_pages = self._pages_of_buckets(transaction)
         except lmdb.Error as error:
             self.close()
             raise BackendError(f"cannot open {path}: {error}") from error
@@ -146,8 +160,11 @@ class LMDBBackend:
             with self.environment.begin(write=True) as transaction:
                 for name, values in batch.items():
                     self._write_bucket(transaction, self._buckets[name].database, values)
+                bucket_pages = self._pages_of_buckets(transaction)
+            self._bucket_pages = bucket_pages
         except lmdb.Error as error:
-            raise BackendError(f"cannot write to {self.environment.path()}: {error}") from error
+            path = self.environment.path()
+            raise BackendError(f"cannot write to {path}: {error}{_space_hint(error, path)}") from error
 
     @staticmethod
     def _write_bucket(
@@ -171,18 +188,38 @@ class LMDBBackend:
         return (last + 1) * page
 
     def size_in_use_bytes(self) -> int:
-        # The pages of each tree, and the two meta pages; the rest of the file is free.
-        pages = 2
-        with self.environment.begin() as transaction:
-            databases = self.databases_in(transaction).values()
-            for stat in [self.environment.stat(), *(transaction.stat(database) for database in databases)]:
-                pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        size: int = pages * self.environment.stat()["psize"]
+        # The two meta pages, the tree of buckets, and theirs as of the last batch: counting them here would
+        # take a reader.  The rest of the file is free.
+        stat = self.environment.stat()
+        size: int = (2 + _pages(stat) + self._bucket_pages) * stat["psize"]
         return size
+
+    def _pages_of_buckets(self, transaction: lmdb.Transaction) -> int:
+        return sum(_pages(transaction.stat(bucket.database)) for bucket in self._buckets.values())
+
+    def unreadable(self, error: lmdb.Error) -> BackendError:
+        """What to raise when a read failed."""
+        return BackendError(f"cannot read {self.environment.path()}: {error}")
 
     def close(self) -> None:
         self.environment.close()
         os.close(self._lock)
+
+
+def _pages(stat: lmdb._StatDict) -> int:
+    return stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+
+
+def _space_hint(error: lmdb.Error, path: str) -> str:
+    """LMDB makes an I/O error of a write that the disk cut short."""
+    if not str(error).endswith((os.strerror(errno.EIO), os.strerror(errno.ENOSPC))):
+        return ""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return ""
+    free = disk.f_bavail * disk.f_frsize
+    return f"; the disk may be full: {free} bytes are free" if free < _SCARCE_BYTES else ""
 
 
 def _locked(lock_path: str, path: str) -> int:

@@ -1,5 +1,5 @@
 """
-Which record is a key's, now and then (design D6).
+Which record is a key's, now and then.
 
 Two B-trees.  ``live`` has the keys that exist now, and is all that current reads and counts touch.  ``past``
 has the older revisions of a key, side by side in one growing array, so that a write costs the same however

@@ -1,5 +1,5 @@
 """
-Writes that the engine does not have yet, over what it has (design D4).
+Writes that the engine does not have yet, over what it has.
 
 One *open* batch takes the writes; at most one *sealed* batch is on its way into the engine.  A read looks
 into the open batch, the sealed one, then the engine's view; a deleted key is ``None`` in a batch.  Who seals

@@ -43,7 +43,7 @@ class Store:
         self._pending = pending
         self._compaction_batch = compaction_batch
         self._index = Index()
-        self._hashing = 0
+        self._hashing: list[int] = []  # compact revisions of the hashes that run
         self._writing = False
         self.revision = 1
         self.compact_revision = -1
@@ -169,7 +169,9 @@ class Store:
         """Remove what a compaction accepted earlier still has to remove, a slice at each ``next()``."""
         dropping = self._index.compact(revision, self._compaction_batch)
         while True:
-            while self._hashing:
+            # A hash looks up in the index what its own compact revision keeps.  One that began after this
+            # compaction was accepted does not see the difference, and need not be waited for.
+            while any(compacted < revision for compacted in self._hashing):
                 yield
             dropped = next(dropping, None)
             if dropped is None:
@@ -185,7 +187,7 @@ class Store:
         self.check_revision(revision)
         # Revision, compact revision and view belong together: take them in this very call.
         pinned = self._pending.pin(KEY)
-        self._hashing += 1
+        self._hashing.append(self.compact_revision)
         hashing = self._hash(revision if revision > 0 else self.revision, self.compact_revision, pinned)
         # Begun, it lets go of the view however it ends, even if nobody ever asks for a slice.
         next(hashing)
@@ -196,5 +198,5 @@ class Store:
             yield None
             yield from hash_records(pinned, self._index, revision, compacted)
         finally:
-            self._hashing -= 1
+            self._hashing.remove(compacted)
             pinned.close()

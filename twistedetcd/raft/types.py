@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     One place in the log.
 
     ``type`` is an `EntryType`; plain ints compare equal to it.  ``data`` is never copied: the object that was
-    proposed on this member is the object that comes back committed (design D3 finds the waiter by it).
+    proposed on this member is the object that comes back committed (the waiter is found by it).
     """
 
     term: int

@@ -1,5 +1,5 @@
 """
-Moves pending writes into the engine, in the background (design D4).
+Moves pending writes into the engine, in the background.
 
 One batch at a time.  When a batch is sealed the consistent index goes into it, never later: a crash replays
 the log from exactly there, and every entry is applied once.

@@ -38,6 +38,7 @@ from twistedetcd.server.wait import Waiter, Waits
 
 PROPOSALS_MAX = 5000  # requests that wait to be proposed, beyond which more are refused
 SWEEP_SECONDS = 0.1  # how often waiting requests are looked at for their deadline
+HASHES_MAX = 16  # hashes at work, each with a reader of the engine, beyond which more are refused
 CLUSTER_VERSION = "3.6.0"
 
 
@@ -96,6 +97,7 @@ class EtcdServer:
         self._refusal: EtcdError | None = None
         self._ready: Deferred[None] = Deferred()
         self._hashing = Slices(clock)
+        self._hashes = 0
         self._compacting = Slices(clock, compaction_pause_seconds)
         self.compactions = CompactionQueue(self._compacting, self.failed)
         self.applied_index = 0
@@ -280,10 +282,19 @@ class EtcdServer:
             CompactedError: The revision was compacted.
             FutureRevisionError: It is yet to come.
             StoppedError: The member stops, now or before it is done.
+            TooManyRequestsError: As many as there may be are at work.
         """
         if self._refusal is not None:
             raise self._refusal
-        return self._hashing.run(self.store.hash(revision))
+        if self._hashes >= HASHES_MAX:
+            raise TooManyRequestsError
+        hashing = self.store.hash(revision)
+        self._hashes += 1
+        return self._hashing.run(hashing).addBoth(self._hashed)
+
+    def _hashed(self, result: Any) -> Any:
+        self._hashes -= 1
+        return result
 
     def committed_to_disk(self) -> Deferred[None]:
         """

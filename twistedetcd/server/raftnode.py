@@ -1,7 +1,7 @@
 """
 Drives raft: ticks in, proposals and reads in, and each Ready carried out in the order that keeps it safe.
 
-Save, then send, then apply, then advance.  One Ready a turn carries all that the turn brought (design D2).
+Save, then send, then apply, then advance.  One Ready a turn carries all that the turn brought.
 """
 
 from __future__ import annotations

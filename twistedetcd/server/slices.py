@@ -1,4 +1,4 @@
-"""Slow work that mvcc offers in slices, driven between reactor turns (design D10)."""
+"""Slow work that mvcc offers in slices, driven between reactor turns."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 Who waits for which request.
 
 A request that was proposed here is found again by the identity of its entry's data, which raft never copies:
-with it comes the message as it was parsed on arrival, so that applying parses nothing twice (design D3).
+with it comes the message as it was parsed on arrival, so that applying parses nothing twice.
 """
 
 from __future__ import annotations
