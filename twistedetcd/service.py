@@ -65,6 +65,7 @@ GRPC_OVERHEAD_BYTES = 512 * 1024  # what a request message may be larger than an
 RESERVED_FILES = 150  # file descriptors that clients may not use up: for the log, the backend, the peers
 DRAIN_POLL_SECONDS = 0.05
 LISTEN_BACKLOG = 1024
+LONE_POLLS = 64  # turns of the reactor that find nothing to do, some 5 µs each
 REACTOR_SYNC_SECONDS_MAX = 0.005  # a disk slower than this would hold up everything else in the reactor
 UNLIMITED_STREAMS = 2**32 - 1  # the flag's default, which is not announced
 _log = Logger()
@@ -141,7 +142,7 @@ class EtcdService(MultiService):
         disk = Disk(config, clock, self._thread_pool("worker", 2), self._closers)
         raft, storage = disk.raft()
 
-        turn = Turn(clock)
+        turn = Turn(clock, LONE_POLLS)
         milliseconds = int(clock.seconds() * 1000) & (1 << 40) - 1
         self._member = member = EtcdServer(
             clock=clock,

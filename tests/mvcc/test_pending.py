@@ -232,6 +232,25 @@ class RecordTests(PendingCase):
             dict(zip(names, (b"1", b"2", b"3"), strict=True)), dict(self.pending.range(KEY, b"", None))
         )
 
+    def test_cache(self) -> None:
+        """A record is read from the engine once, until it is removed; the memory for that is bounded."""
+        names = [b"%d" % number for number in range(8)]
+        for name in names:
+            self.pending.put_record(name, b"record " + name)
+        self.backend.write(self.pending.seal() or {})
+        self.pending.committed()
+        self.patch(module, "CACHE_BYTES_MAX", 5 * len(b"record 0"))
+        for _ in range(2):
+            self.assertEqual([b"record " + name for name in names], self.pending.records(names))
+            self.assertLessEqual(len(self.pending._cache), 5)
+        self.pending.records(names[:4])
+        self.patch(self.pending, "_view", None)
+        self.assertEqual([b"record 0", b"record 3"], self.pending.records([names[0], names[3]]))
+        self.assertEqual(b"record 1", self.pending.record(names[1]))
+        self.pending.delete(KEY, names[1])
+        self.assertNotIn(names[1], self.pending._cache)
+        self.assertEqual(len(self.pending._cache) * len(b"record 0"), self.pending._cache_bytes)
+
     def test_missing(self) -> None:
         """A record that is not there is no answer to give: index and engine differ."""
         self.assertRaises(BackendError, self.pending.record, b"r")

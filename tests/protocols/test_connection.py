@@ -241,6 +241,25 @@ class TurnTests(Case):
         protocol.dataReceived(self.call(7))
         self.assertEqual(2, transport.writes)
 
+    def test_polls(self) -> None:
+        """After a lone call the reactor is kept awake for so many turns, and each such call begins anew."""
+        calls: list[float] = []
+
+        class Counting(MemoryReactorClock):
+            def callLater(self, when: float, what: Any, *args: Any, **kwargs: Any) -> Any:
+                calls.append(when)
+                return super().callLater(when, what, *args, **kwargs)
+
+        clock = Counting()
+        turn = Turn(clock, polls=5)
+        for _ in range(4):
+            turn.receiving()
+            turn.received(self, 1)
+        self.assertEqual([0], calls)  # the first is not known to be alone; the others share one chain
+        clock.advance(0)
+        self.assertEqual([0] * 5, calls)
+        self.assertEqual([], clock.getDelayedCalls())
+
     def test_work_for_the_next_turn(self) -> None:
         """Work that comes up while a turn is ended gets a turn of its own."""
         done: list[int] = []

@@ -3,7 +3,7 @@ Writes that the engine does not have yet, over what it has.
 
 One *open* batch takes the writes; at most one *sealed* batch is on its way into the engine.  A read looks
 into the open batch, the sealed one, then the engine's view; a deleted key is ``None`` in a batch.  Who seals
-and commits, and when, is the server's business.
+and commits, and when, is the server's business.  Records read from the engine stay at hand.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from twistedetcd.schema import KEY
 
 OPERATIONS_MAX = 100_000
 BYTES_MAX = 64 * 1024 * 1024
+CACHE_BYTES_MAX = 32 * 1024 * 1024  # records read from the engine lately; when it is full it starts anew
 
 
 @implementer(IOverlay)
@@ -37,6 +38,8 @@ class Pending:
         self._open: dict[bytes, dict[bytes, bytes | None]] = {KEY: self._records}
         self._sealed: dict[bytes, dict[bytes, bytes | None]] | None = None
         self._sealed_records: dict[bytes, bytes | None] = {}
+        self._cache: dict[bytes, bytes] = {}  # a record never changes, so only its removal ends its stay
+        self._cache_bytes = 0
         self.operations = 0
         self.bytes = 0
 
@@ -60,6 +63,8 @@ class Pending:
     def delete(self, bucket: bytes, key: bytes) -> None:
         """Delete one key; no matter whether it is there."""
         self._note(bucket, key, None)
+        if bucket == KEY and key in self._cache:
+            self._cache_bytes -= len(self._cache.pop(key))
 
     def _note(self, bucket: bytes, key: bytes, value: bytes | None) -> None:
         self._open.setdefault(bucket, {})[key] = value
@@ -79,19 +84,37 @@ class Pending:
         if record is None:
             record = self._sealed_records.get(record_key)
             if record is None:
-                record = self._view.get(KEY, record_key)
+                record = self._cache.get(record_key)
                 if record is None:
-                    raise BackendError(f"the engine has no record {record_key.hex()}, which the index names")
+                    record = self._view.get(KEY, record_key)
+                    if record is None:
+                        raise BackendError(
+                            f"the engine has no record {record_key.hex()}, which the index names"
+                        )
+                    self._remember(record_key, record)
         return record
 
     def records(self, record_keys: list[bytes]) -> list[bytes]:
         """Many records at once, in the order asked for; raises as `record` does."""
-        over = {**self._sealed_records, **self._records} if self._sealed_records else self._records
-        if not over:
-            found = self._view.get_many(KEY, record_keys)
-            if len(found) == len(record_keys):
-                return found
-        return [over.get(record_key) or self.record(record_key) for record_key in record_keys]
+        found: list[bytes | None] = list(map(self._cache.get, record_keys))
+        if None not in found:
+            return found  # type: ignore[return-value]
+        if not self._records and not self._sealed_records:
+            missing = [key for key, record in zip(record_keys, found, strict=True) if record is None]
+            read = self._view.get_many(KEY, missing)
+            if len(read) == len(missing):
+                for key, record in zip(missing, read, strict=True):
+                    self._remember(key, record)
+                if len(missing) == len(record_keys):
+                    return read
+        return [record or self.record(key) for key, record in zip(record_keys, found, strict=True)]
+
+    def _remember(self, record_key: bytes, record: bytes) -> None:
+        self._cache_bytes += len(record)
+        if self._cache_bytes > CACHE_BYTES_MAX:
+            self._cache.clear()
+            self._cache_bytes = len(record)
+        self._cache[record_key] = record
 
     def get(self, bucket: bytes, key: bytes) -> bytes | None:
         """The value of a key, or ``None``."""

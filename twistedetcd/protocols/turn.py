@@ -27,12 +27,16 @@ class Turn:
 
     Args:
         clock: Calls back in the next turn.
+        polls: After a call that came alone, how many turns to look for the next one without sleeping.
+            Whoever waits for each answer asks again soon, and to be woken takes longer than to answer.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, polls: int = 0) -> None:
         self._clock = clock
+        self._polls = polls
+        self._polls_left = 0
         self._work: list[Callable[[], None]] = []
         self._holding: list[Flushable] = []
         self._wanted = False  # there is work to do before writing
@@ -77,6 +81,10 @@ class Turn:
             self._last = who
             if alone:
                 self.flush()
+                if self._polls:
+                    if not self._polls_left:
+                        self._clock.callLater(0, self._poll)
+                    self._polls_left = self._polls
                 return
         if self._wanted or self._holding:
             self._schedule()
@@ -106,6 +114,12 @@ class Turn:
             except Exception:
                 # The others' answers are in their hands only, and nobody would ask again.
                 self._log.failure("A connection could not be written to")
+
+    def _poll(self) -> None:
+        """Something to do in the next turn keeps the reactor from sleeping in this one."""
+        self._polls_left -= 1
+        if self._polls_left:
+            self._clock.callLater(0, self._poll)
 
     def _schedule(self) -> None:
         if not self._scheduled:
