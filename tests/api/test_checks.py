@@ -10,7 +10,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.apply.applying import compare, op_delete, op_put, op_range, op_txn
-from twistedetcd.api.checks import check_delete_range, check_put, check_range, check_txn
+from twistedetcd.api import checks
+from twistedetcd.api.checks import check_delete_range, check_put, check_range
+from twistedetcd.apply.txn import take_apart
 from twistedetcd.errors import (
     DuplicateKeyError,
     EmptyKeyError,
@@ -32,6 +34,11 @@ from twistedetcd.pb.rpc_pb2 import (
 
 UNKNOWN = 5
 EMPTY_COMPARE = Compare(target=Compare.VERSION)
+
+
+def check_txn(request: TxnRequest, operations_max: int) -> None:
+    """Check a request as it comes."""
+    checks.check_txn(take_apart(request, operations_max), operations_max)
 
 
 class SingleTests(SynchronousTestCase):

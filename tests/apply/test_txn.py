@@ -238,7 +238,7 @@ class CheckTests(TxnCase):
             view = self.member.stack.store
             keeps = [op_put(b"k%d" % number, ignore_value=True) for number in range(size)]
             deletes = [op_delete(b"x%d" % number) for number in range(size)]
-            path = txn.choose(view, TxnRequest(success=deletes + keeps))
+            path = txn.choose(view, txn.take_apart(TxnRequest(success=deletes + keeps)))
             counted = 0
 
             def count(frame: object, event: str, argument: object) -> Any:
@@ -255,6 +255,22 @@ class CheckTests(TxnCase):
             return counted
 
         self.assertLess(lines(400), 5 * lines(100))
+
+
+class PartsTests(SynchronousTestCase):
+    """A request taken apart."""
+
+    def test_above_the_budget(self) -> None:
+        """What will be refused for its length is counted, not looked into, nested or not."""
+        many = [op_put(b"a")] * 4
+        self.assertEqual(4, len(txn.take_apart(TxnRequest(success=many), 4).success))
+        for request, opened in (
+            (TxnRequest(success=many), lambda parts: parts.success),
+            (TxnRequest(failure=[op_txn(*many)]), lambda parts: parts.failure[0][1].success),
+        ):
+            operations = opened(txn.take_apart(request, 3))
+            self.assertEqual(4, len(operations))
+            self.assertIsInstance(operations[0], RequestOp)
 
 
 class EffectTests(TxnCase):
@@ -344,14 +360,19 @@ class ReadOnlyTests(TxnCase):
             (False, [read], [op_delete(b"a")]),
             (False, [op_txn(read)], []),
         ):
-            self.assertEqual(expected, txn.is_read_only(TxnRequest(success=success, failure=failure)))
+            request = txn.take_apart(TxnRequest(success=success, failure=failure))
+            self.assertEqual(expected, txn.is_read_only(request))
 
     def test_serializable(self) -> None:
         """Only if every range of both branches is; without any, it is."""
         local, read = op_range(b"a", serializable=True), op_range(b"a")
-        self.assertTrue(txn.is_serializable(TxnRequest()))
-        self.assertTrue(txn.is_serializable(TxnRequest(success=[local], failure=[local])))
-        self.assertFalse(txn.is_serializable(TxnRequest(success=[local], failure=[read])))
+        for expected, success, failure in (
+            (True, [], []),
+            (True, [local], [local]),
+            (False, [local], [read]),
+        ):
+            request = txn.take_apart(TxnRequest(success=success, failure=failure))
+            self.assertEqual(expected, txn.is_serializable(request))
 
     def test_read(self) -> None:
         """It answers as a written one would, and is refused as one."""
@@ -359,11 +380,11 @@ class ReadOnlyTests(TxnCase):
             compare=[compare(Compare.VALUE, EQUAL, b"a", value=b"1")],
             success=[op_range(b"a", b"\0", limit=1), op_range(b"b", revision=3)],
         )
-        succeeded, results = txn.read(self.member.store, request)
+        succeeded, results = txn.read(self.member.store, txn.take_apart(request))
         self.assertTrue(succeeded)
         expected = self.member.txn(*request.success, compare=list(request.compare))
         self.assertEqual([each.SerializeToString() for each in expected.responses], results)
-        future = TxnRequest(success=[op_range(b"a", revision=5)])
+        future = txn.take_apart(TxnRequest(success=[op_range(b"a", revision=5)]))
         self.assertRaises(FutureRevisionError, txn.read, self.member.store, future)
         self.member.compact(4)
-        self.assertRaises(CompactedError, txn.read, self.member.store, request)
+        self.assertRaises(CompactedError, txn.read, self.member.store, txn.take_apart(request))

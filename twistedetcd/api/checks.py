@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from BTrees.OOBTree import OOTreeSet
 
 from twistedetcd.apply.intervals import Intervals
+from twistedetcd.apply.txn import DELETE_RANGE, PUT, RANGE, TXN, Operation, Transaction
 from twistedetcd.errors import (
     DuplicateKeyError,
     EmptyKeyError,
@@ -20,7 +21,7 @@ from twistedetcd.errors import (
     TooManyOpsError,
     ValueProvidedError,
 )
-from twistedetcd.pb.rpc_pb2 import DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest
+from twistedetcd.pb.rpc_pb2 import DeleteRangeRequest, PutRequest, RangeRequest
 
 _SORT_ORDERS = frozenset(RangeRequest.SortOrder.values())
 _SORT_TARGETS = frozenset(RangeRequest.SortTarget.values())
@@ -62,12 +63,12 @@ def check_delete_range(request: DeleteRangeRequest) -> None:
         raise EmptyKeyError
 
 
-def check_txn(request: TxnRequest, operations_max: int) -> None:
+def check_txn(transaction: Transaction, operations_max: int) -> None:
     """
     Check both branches, and the transactions nested in them.
 
     Args:
-        request: The transaction.
+        transaction: The request, taken apart.
         operations_max: What is left of the budget, which is counted along a path of nested transactions.
 
     Raises:
@@ -77,30 +78,30 @@ def check_txn(request: TxnRequest, operations_max: int) -> None:
         DuplicateKeyError: A branch writes a key twice, or writes one that it also deletes.
         EtcdError: As the operation's own check says.
     """
-    _check_operations(request, operations_max)
-    for branch in (request.success, request.failure):
+    _check_operations(transaction, operations_max)
+    for branch in transaction[1:]:
         # One operation alone has nothing to collide with.
-        if len(branch) > 1 or (branch and branch[0].WhichOneof("request") == "request_txn"):
+        if len(branch) > 1 or (branch and branch[0][0] == TXN):
             _check_intervals(branch)
 
 
-def _check_operations(request: TxnRequest, operations_max: int) -> None:
-    operations = max(len(request.compare), len(request.success), len(request.failure))
+def _check_operations(transaction: Transaction, operations_max: int) -> None:
+    compares, success, failure = transaction
+    operations = max(len(compares), len(success), len(failure))
     if operations > operations_max:
         raise TooManyOpsError
-    for compare in request.compare:
+    for compare in compares:
         if not compare.key:
             raise EmptyKeyError
-    for operation in (*request.success, *request.failure):
-        kind = operation.WhichOneof("request")
-        if kind == "request_range":
-            check_range(operation.request_range)
-        elif kind == "request_put":
-            check_put(operation.request_put)
-        elif kind == "request_delete_range":
-            check_delete_range(operation.request_delete_range)
-        elif kind == "request_txn":
-            _check_operations(operation.request_txn, operations_max - operations)
+    for kind, request in (*success, *failure):
+        if kind == PUT:
+            check_put(request)
+        elif kind == RANGE:
+            check_range(request)
+        elif kind == DELETE_RANGE:
+            check_delete_range(request)
+        elif kind == TXN:
+            _check_operations(request, operations_max - operations)
         else:
             raise KeyNotFoundError
 
@@ -143,27 +144,25 @@ class _Writes:
         self.deleted.update(other.deleted)
 
 
-def _check_intervals(branch: Sequence[RequestOp]) -> _Writes:
+def _check_intervals(branch: Sequence[Operation]) -> _Writes:
     """Refuse collisions in one branch; returns what it writes."""
     writes = _Writes()
-    for operation in branch:
-        if operation.WhichOneof("request") == "request_delete_range":
-            delete = operation.request_delete_range
+    for kind, request in branch:
+        if kind == DELETE_RANGE:
             # As upstream's check sees it: an end of one zero byte is taken literally here, so that the
             # interval is inverted and covers nothing.
-            writes.deleted.add(delete.key, delete.range_end or delete.key + b"\0")
-    for operation in branch:
-        if operation.WhichOneof("request") == "request_txn":
-            nested = operation.request_txn
+            writes.deleted.add(request.key, request.range_end or request.key + b"\0")
+    for kind, nested in branch:
+        if kind == TXN:
             # Only one of the two happens, so they may name the same key.
             alternatives = _check_intervals(nested.success), _check_intervals(nested.failure)
             if any(writes.collides(each) for each in alternatives):
                 raise DuplicateKeyError
             for each in alternatives:
                 writes.join(each)
-    for operation in branch:
-        if operation.WhichOneof("request") == "request_put":
-            key = operation.request_put.key
+    for kind, request in branch:
+        if kind == PUT:
+            key = request.key
             if key in writes.puts or key in writes.deleted:
                 raise DuplicateKeyError
             writes.put(key)

@@ -115,17 +115,18 @@ class KV:
 
     def txn(self, call: Call, raw: bytes, request: TxnRequest) -> None:
         """Txn."""
-        check_txn(request, self._txn_operations_max)
-        if not txn.is_read_only(request):
-            self._propose(kinds.TXN, raw, request, call)
-        elif txn.is_serializable(request):
-            self._read_txn(call, request)
+        transaction = txn.take_apart(request, self._txn_operations_max)
+        check_txn(transaction, self._txn_operations_max)
+        if not txn.is_read_only(transaction):
+            self._propose(kinds.TXN, raw, transaction, call)
+        elif txn.is_serializable(transaction):
+            self._read_txn(call, transaction)
         else:
-            self._member.read(self._read_txn, call, request)
+            self._member.read(self._read_txn, call, transaction)
 
-    def _read_txn(self, call: Call, request: TxnRequest) -> None:
+    def _read_txn(self, call: Call, transaction: txn.Transaction) -> None:
         try:
-            succeeded, results = txn.read(self._store, request)
+            succeeded, results = txn.read(self._store, transaction)
         except EtcdError as error:
             refuse(call, error)
         else:

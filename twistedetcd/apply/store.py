@@ -11,6 +11,7 @@ from twistedetcd.apply import request as kinds
 from twistedetcd.apply import responses, txn
 from twistedetcd.apply.ranges import interval_end
 from twistedetcd.apply.request import Request
+from twistedetcd.apply.txn import Transaction, take_apart
 from twistedetcd.cluster.members import Cluster
 from twistedetcd.errors import KeyNotFoundError, LeaseNotFoundError
 from twistedetcd.interfaces import IKV, IApplier, IWriteView
@@ -76,8 +77,9 @@ class StoreApplier:
         header = self._header.field(transaction.end(), entry.term)
         return responses.delete_range_response(header, deleted, previous)
 
-    def _txn(self, request: TxnRequest, entry: Entry) -> bytes:
-        path = txn.choose(self._store, request)
+    def _txn(self, request: TxnRequest | Transaction, entry: Entry) -> bytes:
+        parts = request if isinstance(request, Transaction) else take_apart(request)
+        path = txn.choose(self._store, parts)
         txn.check(self._store, path, _check_lease)
         transaction = self._store.write()
         results = txn.carry_out(_Writing(transaction), path)

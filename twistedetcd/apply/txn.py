@@ -1,5 +1,5 @@
 """
-Transactions: choose the path, check it, then carry it out.
+Transactions: take apart, choose the path, check it, then carry it out.
 
 All compares, nested ones too, see the state before the transaction.  Whatever can refuse is checked on the
 path taken before the first write, so a transaction happens whole or not at all.
@@ -7,7 +7,9 @@ path taken before the first write, so a transaction happens whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter, eq, gt, lt, ne
 from typing import Any, NamedTuple
 
 from twistedetcd.apply import responses
@@ -16,52 +18,101 @@ from twistedetcd.apply.ranges import View, find, interval_end
 from twistedetcd.errors import CompactedError, FutureRevisionError, KeyNotFoundError
 from twistedetcd.interfaces import IReadView
 from twistedetcd.pb.kv_pb2 import KeyValue
-from twistedetcd.pb.rpc_pb2 import Compare, PutRequest, TxnRequest
+from twistedetcd.pb.rpc_pb2 import Compare, PutRequest, RequestOp, TxnRequest
 
 _FIELD: dict[int, Callable[[Any], Any]] = {
-    Compare.VERSION: lambda item: item.version,
-    Compare.CREATE: lambda item: item.create_revision,
-    Compare.MOD: lambda item: item.mod_revision,
-    Compare.VALUE: lambda item: item.value,
-    Compare.LEASE: lambda item: item.lease,
+    Compare.VERSION: attrgetter("version"),
+    Compare.CREATE: attrgetter("create_revision"),
+    Compare.MOD: attrgetter("mod_revision"),
+    Compare.VALUE: attrgetter("value"),
+    Compare.LEASE: attrgetter("lease"),
 }
-_WANTED: dict[int, Callable[[Any], Any]] = {
-    Compare.VERSION: lambda compare: compare.version,
-    Compare.CREATE: lambda compare: compare.create_revision,
-    Compare.MOD: lambda compare: compare.mod_revision,
-    Compare.VALUE: lambda compare: compare.value,
-    Compare.LEASE: lambda compare: compare.lease,
+"""By target; what a key has and what is asked for have the same name."""
+
+_HOLDS: dict[int, Callable[[Any, Any], bool]] = {
+    Compare.EQUAL: eq,
+    Compare.NOT_EQUAL: ne,
+    Compare.GREATER: gt,
+    Compare.LESS: lt,
 }
 _MISSING = KeyValue()
 
 
-_RANGE, _PUT, _DELETE, _TXN = "request_range", "request_put", "request_delete_range", "request_txn"
+RANGE, PUT, DELETE_RANGE, TXN = "request_range", "request_put", "request_delete_range", "request_txn"
+
+Operation = tuple[str | None, Any]
+"""
+A kind (the name of its field in ``RequestOp``) and its request; for a nested transaction a `Transaction`, and
+`Path` once the branch is known.  ``None`` is an operation that asks for nothing.
+"""
+
+
+class Transaction(NamedTuple):
+    """
+    A ``TxnRequest`` taken apart.
+
+    Done once, on arrival: each look into a protobuf message makes an object, and all those that checking,
+    choosing and carrying out take cost more than what they do.
+    """
+
+    compares: Sequence[Compare]
+    success: Sequence[Operation]
+    failure: Sequence[Operation]
+
+
+def take_apart(request: TxnRequest, operations_max: int = sys.maxsize) -> Transaction:
+    """
+    The parts of a request, and of the transactions nested in it.
+
+    Args:
+        request: As it came.
+        operations_max: The budget, counted along a path of nested transactions.  What is above it will be
+            refused for its length alone, so its parts are left as they are: looking into half a million
+            operations would hold up everybody else.
+    """
+    compares, success, failure = request.compare, request.success, request.failure
+    left = operations_max - max(len(compares), len(success), len(failure))
+    if left < 0:
+        untouched: Any = (compares, success, failure)
+        return Transaction(*untouched)
+    return Transaction(
+        list(compares),
+        [_operation(operation, left) for operation in success],
+        [_operation(operation, left) for operation in failure],
+    )
+
+
+def _operation(operation: RequestOp, operations_max: int) -> Operation:
+    kind = operation.WhichOneof("request")
+    if kind == PUT:
+        return PUT, operation.request_put
+    if kind is None:
+        return None, None
+    request = getattr(operation, kind)
+    return kind, take_apart(request, operations_max) if kind == TXN else request
 
 
 class Path(NamedTuple):
-    """
-    The branch that a transaction takes.
-
-    Each operation is a kind (the name of its field in ``RequestOp``) and its request, or for a nested
-    transaction the path that it takes.
-    """
+    """The branch that a transaction takes, and so does each one nested in it."""
 
     succeeded: bool
-    operations: list[tuple[str, Any]]
+    operations: Sequence[Operation]
 
 
-def choose(view: View, request: TxnRequest) -> Path:
+def choose(view: View, transaction: Transaction) -> Path:
     """Evaluate the compares, and those of the transactions nested in the branch taken."""
     succeeded = True
-    for compare in request.compare:
+    for compare in transaction.compares:
         if not _holds(view, compare):
             succeeded = False
             break
-    operations: list[tuple[str, Any]] = []
-    for operation in request.success if succeeded else request.failure:
-        kind = operation.WhichOneof("request")
-        chosen = getattr(operation, kind)
-        operations.append((kind, choose(view, chosen) if kind == _TXN else chosen))
+    operations = transaction.success if succeeded else transaction.failure
+    for kind, _ in operations:
+        if kind == TXN:
+            operations = [
+                (kind, choose(view, nested) if kind == TXN else nested) for kind, nested in operations
+            ]
+            break
     return Path(succeeded, operations)
 
 
@@ -74,19 +125,12 @@ def _holds(view: View, compare: Compare) -> bool:
 
 
 def _matches(compare: Compare, item: KeyValue) -> bool:
-    if compare.target in _FIELD:
-        ours, wanted = _FIELD[compare.target](item), _WANTED[compare.target](compare)
-    else:
-        ours = wanted = 0  # upstream compares nothing then, and finds it equal
-    if compare.result == Compare.EQUAL:
-        return bool(ours == wanted)
-    if compare.result == Compare.NOT_EQUAL:
-        return bool(ours != wanted)
-    if compare.result == Compare.GREATER:
-        return bool(ours > wanted)
-    if compare.result == Compare.LESS:
-        return bool(ours < wanted)
-    return True  # an operator nobody knows refuses nothing (upstream, again)
+    holds = _HOLDS.get(compare.result)
+    if holds is None:
+        return True  # an operator nobody knows refuses nothing (upstream, again)
+    get = _FIELD.get(compare.target)
+    # Upstream compares nothing when it does not know the target, and finds it equal.
+    return holds(get(item), get(compare)) if get is not None else holds(0, 0)
 
 
 def check(store: IReadView, path: Path, check_put: Callable[[PutRequest], None]) -> None:
@@ -101,32 +145,36 @@ def check(store: IReadView, path: Path, check_put: Callable[[PutRequest], None])
     Raises:
         EtcdError: Nothing was changed.
     """
-    deleted = Intervals()  # and not put again
+    deleted: Intervals | None = None  # and not put again; most transactions delete nothing
     for kind, request in _flattened(path):
-        if kind == _RANGE:
+        if kind == RANGE:
             revision = request.revision
             if revision > store.revision:
                 raise FutureRevisionError
             # Outside of transactions a negative revision means the current one; here it is a low one.
             if revision and revision < store.compact_revision:
                 raise CompactedError
-        elif kind == _PUT:
+        elif kind == PUT:
             key = request.key
             # A put that keeps something needs the key before the transaction (upstream's rule), and no
             # operation before it may have deleted it: upstream overlooks that and dies of it (KF-67).
             keeps = request.ignore_value or request.ignore_lease
-            if keeps and (key in deleted or not store.count(key, None)):
+            gone = deleted is not None and key in deleted
+            if keeps and (gone or not store.count(key, None)):
                 raise KeyNotFoundError
             check_put(request)
-            deleted.remove(key)
+            if gone:
+                deleted.remove(key)
         else:
+            if deleted is None:
+                deleted = Intervals()
             end = interval_end(request.range_end)
             deleted.add(request.key, request.key + b"\0" if end is None else end or None)
 
 
-def _flattened(path: Path) -> Iterator[tuple[str, Any]]:
+def _flattened(path: Path) -> Iterator[Operation]:
     for kind, request in path.operations:
-        if kind == _TXN:
+        if kind == TXN:
             yield from _flattened(request)
         else:
             yield kind, request
@@ -146,15 +194,15 @@ def carry_out(view: Any, path: Path) -> list[bytes]:
     """
     results = []
     for kind, request in path.operations:
-        if kind == _PUT:
+        if kind == PUT:
             previous = view.put(request)
             response = responses.put_response(responses.inner_header(view.revision), previous)
             results.append(responses.delimited(responses.RESPONSE_PUT, response))
-        elif kind == _RANGE:
+        elif kind == RANGE:
             found = find(view, request)
             response = responses.range_response(responses.inner_header(view.revision), *found)
             results.append(responses.delimited(responses.RESPONSE_RANGE, response))
-        elif kind == _DELETE:
+        elif kind == DELETE_RANGE:
             deleted, gone = view.delete_range(request)
             header = responses.inner_header(view.revision)
             response = responses.delete_range_response(header, deleted, gone)
@@ -166,19 +214,17 @@ def carry_out(view: Any, path: Path) -> list[bytes]:
     return results
 
 
-def is_read_only(request: TxnRequest) -> bool:
+def is_read_only(transaction: Transaction) -> bool:
     """Whether every operation of both branches is a range; a nested transaction never is."""
-    return all(
-        operation.WhichOneof("request") == _RANGE for operation in (*request.success, *request.failure)
-    )
+    return all(kind == RANGE for kind, _ in (*transaction.success, *transaction.failure))
 
 
-def is_serializable(request: TxnRequest) -> bool:
+def is_serializable(transaction: Transaction) -> bool:
     """Whether a read-only transaction may be answered from local state."""
-    return all(operation.request_range.serializable for operation in (*request.success, *request.failure))
+    return all(request.serializable for _, request in (*transaction.success, *transaction.failure))
 
 
-def read(store: IReadView, request: TxnRequest) -> tuple[bool, list[bytes]]:
+def read(store: IReadView, transaction: Transaction) -> tuple[bool, list[bytes]]:
     """
     Carry out a read-only transaction; returns which branch was taken and the operations' responses.
 
@@ -186,6 +232,6 @@ def read(store: IReadView, request: TxnRequest) -> tuple[bool, list[bytes]]:
         CompactedError: A range asks below the compact revision.
         FutureRevisionError: A range asks above the current one.
     """
-    path = choose(store, request)
+    path = choose(store, transaction)
     check(store, path, lambda put: None)
     return path.succeeded, carry_out(store, path)
