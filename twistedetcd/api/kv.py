@@ -11,6 +11,7 @@ from twistedetcd.api.checks import check_delete_range, check_put, check_range, c
 from twistedetcd.apply import request as kinds
 from twistedetcd.apply import responses, txn
 from twistedetcd.apply.ranges import find
+from twistedetcd.apply.txn import Transaction
 from twistedetcd.errors import Code, EmptyKeyError, EtcdError
 from twistedetcd.pb.rpc_pb2 import (
     CompactionRequest,
@@ -124,7 +125,7 @@ class KV:
         else:
             self._member.read(self._read_txn, call, transaction)
 
-    def _read_txn(self, call: Call, transaction: txn.Transaction) -> None:
+    def _read_txn(self, call: Call, transaction: Transaction) -> None:
         try:
             succeeded, results = txn.read(self._store, transaction)
         except EtcdError as error:

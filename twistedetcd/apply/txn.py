@@ -159,11 +159,10 @@ def check(store: IReadView, path: Path, check_put: Callable[[PutRequest], None])
             # A put that keeps something needs the key before the transaction (upstream's rule), and no
             # operation before it may have deleted it: upstream overlooks that and dies of it (KF-67).
             keeps = request.ignore_value or request.ignore_lease
-            gone = deleted is not None and key in deleted
-            if keeps and (gone or not store.count(key, None)):
+            if keeps and ((deleted and key in deleted) or not store.count(key, None)):
                 raise KeyNotFoundError
             check_put(request)
-            if gone:
+            if deleted:
                 deleted.remove(key)
         else:
             if deleted is None:
