@@ -9,8 +9,8 @@ Imports nothing of ours at run time; everybody may import it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from zope.interface import Attribute, Interface
 
@@ -23,6 +23,14 @@ Batch: TypeAlias = Mapping[bytes, Mapping[bytes, bytes | None]]
 """What one backend transaction writes: bucket, then key, then value; ``None`` deletes the key.
 
 The insertion order of a bucket's keys carries no meaning.
+"""
+
+T = TypeVar("T")
+Work: TypeAlias = Generator[None, None, T]
+"""
+Slow work: each ``next()`` does a slice, short enough for a reactor turn; what it returns is the result.
+
+Given up half-way, it is closed.
 """
 
 
@@ -263,28 +271,31 @@ class IApplier(Interface):
             context: A `twistedetcd.apply.request.Context`: index and term of the entry.
 
         Returns:
-            The response to send, encoded, if a client of this member waits.
+            The response to send, encoded, if a client of this member waits.  Or, when there is so much to do
+            that it would hold up the reactor, `Work` that ends with the response; nothing else is applied
+            before it has ended, and until then everybody else reads the state before it.
 
         Raises:
-            EtcdError: The request is refused; nothing changed, and every member refuses it alike.
+            EtcdError: The request is refused; nothing changed, and every member refuses it alike.  `Work`
+                raises it likewise.
         """
 
 
 class IReadView(Interface):
     """Keys at a revision.  Revisions are positive integers; a fresh store is at 1."""
 
-    revision = Attribute("The current revision: that of the newest change.")
+    revision = Attribute("The revision that it reads unless asked for another one.")
     compact_revision = Attribute("Reads below this revision fail; -1 when never compacted.")
 
     def range(key: bytes, end: bytes | None, revision: int = 0, limit: int = 0) -> tuple[list[bytes], int]:
         """
-        The records of the live keys in a range at a revision, in ascending key order.
+        The records of the live keys in a range at a revision, in ascending key order, all at once.
 
         Args:
             key: The first key.
             end: ``None`` for the one key; ``b""`` for every key from ``key`` on; else the first key
                 that is not in the range.
-            revision: 0 for the current one.
+            revision: 0, or below, for the current one.
             limit: The most records to return; 0 for all.  The count is not limited by it.
 
         Returns:
@@ -299,25 +310,44 @@ class IReadView(Interface):
         """How many keys `range` would find; raises as it does."""
 
 
-class IWriteView(Interface):
+class ITransaction(IReadView):
+    """A read view that lasts over many reactor turns.  It must be ended."""
+
+    def scan(
+        key: bytes, end: bytes | None, revision: int = 0, limit: int | None = None
+    ) -> Iterator[tuple[list[bytes], int]]:
+        """
+        As `IReadView.range`, a slice at each ``next()``: records, and how many keys they stand for.
+
+        Args:
+            key: As for `range`.
+            end: As for `range`.
+            revision: As for `range`.
+            limit: The most records; ``None`` for all, 0 to have the keys counted.
+
+        Raises:
+            CompactedError: As for `range`, and at once.
+            FutureRevisionError: Likewise.
+        """
+
+    def end() -> int:
+        """Let go of the view, and publish what was changed through it; returns the store's revision then."""
+
+
+class IWriteView(ITransaction):
     """
     One write transaction: all its changes share one main revision, in order of the calls.
 
-    It must be ended, also when it changed nothing; a transaction without changes uses no revision.
+    It must be ended, also when it changed nothing; a transaction without changes uses no revision.  It may
+    last over many reactor turns: until it is ended, everybody else reads the state before it.
     """
 
     begin = Attribute("The store's revision when the transaction began.")
     changes = Attribute("How many changes were made so far.")
     revision = Attribute("What a read through it sees as current: ``begin``, one more after a change.")
 
-    def range(key: bytes, end: bytes | None, revision: int = 0, limit: int = 0) -> tuple[list[bytes], int]:
-        """As `IReadView.range`; sees the changes made so far."""
-
-    def count(key: bytes, end: bytes | None, revision: int = 0) -> int:
-        """As `IReadView.count`; sees the changes made so far."""
-
-    def keys(key: bytes, end: bytes | None) -> list[bytes]:
-        """The keys that are in a range now, ascending."""
+    def keys(key: bytes, end: bytes | None, limit: int) -> list[bytes]:
+        """The first ``limit`` keys that are in a range now, ascending, with the changes made so far."""
 
     def put(key: bytes, value: bytes, lease: int) -> int:
         """Write a key; returns the transaction's revision, ``begin + 1``."""
@@ -325,12 +355,12 @@ class IWriteView(Interface):
     def delete(key: bytes) -> bool:
         """Delete one key; false when it is not there."""
 
-    def end() -> int:
-        """Publish the changes; returns the store's revision after them."""
-
 
 class IKV(IReadView):
     """The multi-version store: read views, one write transaction at a time, compaction, hashes."""
+
+    def read() -> ITransaction:
+        """A view of the current revision; compactions accepted from now on wait for its end."""
 
     def write() -> IWriteView:
         """Begin the one write transaction; end it before the next begins."""
@@ -343,23 +373,23 @@ class IKV(IReadView):
             The store's revision after it.
         """
 
-    def compact(revision: int) -> Iterator[None]:
+    def compact(revision: int) -> Work[None]:
         """
         Forget what only reads below ``revision`` could see.
 
-        Such reads fail from the call on; removing the records goes on, a slice at each ``next()`` of the
-        returned iterator, and resumes at the next start when it was not finished.
+        Such reads fail from the call on; removing the records is the returned work, which resumes at the
+        next start when it was not finished.  It waits for the read views and the hashes that began before.
 
         Raises:
             CompactedError: ``revision`` is at or below the compact revision.
             FutureRevisionError: ``revision`` is above the current one.
         """
 
-    def hash(revision: int) -> Iterator[Any]:
+    def hash(revision: int) -> Work[Any]:
         """
-        Hash the stored revisions up to ``revision`` (0: the current one), a slice at each ``next()``.
+        Hash the stored revisions up to ``revision`` (0: the current one), as they are at this call.
 
-        The last item is a `twistedetcd.mvcc.hash.KeyValueHash`; those before it are ``None``.
+        The result is a `twistedetcd.mvcc.hash.KeyValueHash`.
 
         Raises:
             CompactedError: ``revision`` is below the compact revision.

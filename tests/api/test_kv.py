@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from tests.api.calls import APICase
+from typing import Any
+
+from tests.api.calls import APICase, FakeCall
 from tests.api.test_methods import DELETE, PUT, RANGE
 from twistedetcd.errors import Code, StoppedError
+from twistedetcd.mvcc.work import SLICE_KEYS
 from twistedetcd.pb.rpc_pb2 import (
     CompactionRequest,
     CompactionResponse,
@@ -201,3 +204,66 @@ class CompactTests(APICase):
         self.running.backend.error = OSError(28, "No space left on device")
         self.running.writer.release()
         self.assertEqual(stopped, call.status)
+
+
+class SlowReadTests(APICase):
+    """Reads of more keys than a turn can read."""
+
+    KEYS = 2 * SLICE_KEYS + 500
+
+    def setUp(self) -> None:
+        super().setUp()
+        for number in range(self.KEYS):
+            self.running.put(b"k%05d" % number)
+        self.running.end_turn()
+
+    def turns(self, path: str, request: Any) -> tuple[FakeCall, int]:
+        """Make a call, with a put in every turn until it is answered; returns how many turns it took."""
+        call = self.begin(path, request)
+        turns = 0
+        while call.replied is None:
+            self.running.one_turn()
+            self.running.put(b"k00000", b"later")
+            turns += 1
+        return call, turns
+
+    def test_range(self) -> None:
+        """A slice in each turn, all of one revision, which the header names."""
+        before = self.running.store.revision
+        for request in (
+            RangeRequest(key=b"k", range_end=b"l"),
+            RangeRequest(key=b"k", range_end=b"l", serializable=True),
+            RangeRequest(key=b"k", range_end=b"l", keys_only=True, revision=before),
+            RangeRequest(
+                key=b"k", range_end=b"l", sort_target="VERSION", sort_order="DESCEND", revision=before
+            ),
+        ):
+            call, turns = self.turns(RANGE, request)
+            self.assertLess(self.KEYS // SLICE_KEYS, turns)
+            assert call.replied is not None
+            response = RangeResponse.FromString(call.replied)
+            self.assertEqual((self.KEYS, self.KEYS), (len(response.kvs), response.count))
+            newest = max(kv.mod_revision for kv in response.kvs)
+            self.assertEqual(request.revision or response.header.revision, newest)
+
+    def test_txn(self) -> None:
+        """A transaction that only reads does so at one revision, compares included."""
+        before = self.running.store.revision
+        compare = Compare(target="MOD", result="LESS", key=b"k", range_end=b"l", mod_revision=before + 1)
+        everything = RangeRequest(key=b"k", range_end=b"l")
+        request = TxnRequest(compare=[compare], success=[RequestOp(request_range=everything)] * 2)
+        call, turns = self.turns(TXN, request)
+        self.assertLess(3 * self.KEYS // SLICE_KEYS, turns)
+        assert call.replied is not None
+        response = TxnResponse.FromString(call.replied)
+        self.assertTrue(response.succeeded)
+        one, other = response.responses
+        self.assertEqual(one, other)
+        self.assertEqual((before, self.KEYS), (response.header.revision, one.response_range.count))
+
+    def test_stopped(self) -> None:
+        """Whoever waits for one hears that the member stops."""
+        call = self.begin(RANGE, RangeRequest(key=b"k", range_end=b"l"))
+        self.running.one_turn()
+        self.successResultOf(self.member.stop())
+        self.assertEqual((Code.UNAVAILABLE, "etcdserver: server stopped"), call.status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from tests.mvcc.stores import Stack
@@ -11,6 +10,8 @@ from twistedetcd.apply.request import Request
 from twistedetcd.apply.responses import Header
 from twistedetcd.apply.store import StoreApplier
 from twistedetcd.cluster.members import Cluster
+from twistedetcd.interfaces import Work
+from twistedetcd.mvcc.work import finish
 from twistedetcd.pb.rpc_pb2 import (
     CompactionRequest,
     CompactionResponse,
@@ -43,7 +44,7 @@ class Applying:
         self.stack = Stack()
         self.store = self.stack.store
         self.cluster = Cluster(self.stack.pending)
-        self.compactions: list[tuple[int, Iterator[None]]] = []
+        self.compactions: list[tuple[int, Work[None]]] = []
         self.applier = StoreApplier(
             self.store,
             self.cluster,
@@ -54,6 +55,8 @@ class Applying:
     def apply(self, kind: str, message: Any, entry: Entry = ENTRY) -> Any:
         """Carry out a request; returns the response, parsed."""
         response = self.applier.apply(Request(kind, message), entry)
+        if not isinstance(response, bytes):
+            response = finish(response)
         parsed = RESPONSES[kind].FromString(response)
         # Put together by hand, and just as protobuf writes it.
         assert parsed.SerializeToString() == response

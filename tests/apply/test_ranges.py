@@ -10,9 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.apply.applying import Applying
 from twistedetcd.apply.ranges import find, interval_end
+from twistedetcd.apply.responses import range_response
 from twistedetcd.errors import CompactedError, FutureRevisionError
+from twistedetcd.mvcc.work import Pace, finish
 from twistedetcd.pb.kv_pb2 import KeyValue
-from twistedetcd.pb.rpc_pb2 import RangeRequest
+from twistedetcd.pb.rpc_pb2 import RangeRequest, RangeResponse
 
 NONE, ASCEND, DESCEND = RangeRequest.NONE, RangeRequest.ASCEND, RangeRequest.DESCEND
 TARGETS = {
@@ -43,8 +45,18 @@ class RangeCase(SynchronousTestCase):
     def find(self, key: bytes = b"\0", range_end: bytes = b"\0", **fields: Any) -> tuple[str, bool, int]:
         """The keys found, side by side; whether there are more; the count."""
         request = RangeRequest(key=key, range_end=range_end, **fields)
-        records, more, count = find(self.member.store, request)
-        return b"".join(KeyValue.FromString(record).key for record in records).decode(), more, count
+        kvs, more, count = self.found(request)
+        return b"".join(item.key for item in kvs).decode(), more, count
+
+    def found(self, request: RangeRequest) -> tuple[list[KeyValue], bool, int]:
+        """The records, whether there are more, and the count."""
+        view = self.member.store.read()
+        try:
+            found = finish(find(view, request, Pace()))
+        finally:
+            view.end()
+        response = RangeResponse.FromString(range_response(b"", *found))
+        return list(response.kvs), response.more, response.count
 
 
 class BoundsTests(RangeCase):
@@ -94,9 +106,8 @@ class LimitTests(RangeCase):
     def test_keys_only(self) -> None:
         """Everything but the value, and the order is still by real values."""
         request = RangeRequest(key=b"a", keys_only=True)
-        [record], _, _ = find(self.member.store, request)
-        expected = KeyValue(key=b"a", create_revision=3, mod_revision=6, version=2)
-        self.assertEqual(expected.SerializeToString(), record)
+        [item], _, _ = self.found(request)
+        self.assertEqual(KeyValue(key=b"a", create_revision=3, mod_revision=6, version=2), item)
         fields = {"sort_order": DESCEND, "sort_target": RangeRequest.VALUE}
         self.assertEqual(("acbd", False, 4), self.find(keys_only=True, **fields))
 

@@ -61,7 +61,17 @@ class ResponseTests(SynchronousTestCase):
     def test_range(self, header: ResponseHeader, kvs: list[KeyValue], more: bool, count: int) -> None:
         """RangeResponse."""
         expected = RangeResponse(header=header, kvs=kvs, more=more, count=count)
-        made = responses.range_response(encoded(header), records(kvs), more, count)
+        for cut in range(len(kvs) + 1):
+            pieces = [responses.range_kvs(records(kvs)[:cut]), responses.range_kvs(records(kvs)[cut:])]
+            made = responses.range_response(encoded(header), pieces, more, count)
+            self.assertEqual(expected.SerializeToString(), made)
+
+    @SETTINGS
+    @given(header=headers, item=st.one_of(st.none(), items))
+    def test_get(self, header: ResponseHeader, item: KeyValue | None) -> None:
+        """RangeResponse for one key, there or not."""
+        expected = RangeResponse(header=header, kvs=[item] if item else [], count=int(item is not None))
+        made = responses.get_response(encoded(header), item and item.SerializeToString())
         self.assertEqual(expected.SerializeToString(), made)
 
     @SETTINGS
@@ -95,7 +105,7 @@ class ResponseTests(SynchronousTestCase):
         expected.responses.extend([*messages, ResponseOp(response_txn=nested)])
 
         field, stored = responses.inner_header(revision), records(kvs)
-        found = responses.range_response(field, stored, False, len(kvs))
+        found = responses.range_response(field, [responses.range_kvs(stored)], False, len(kvs))
         put = responses.put_response(field, stored[0] if stored else None)
         deleted = responses.delete_range_response(field, 0, stored)
         made = [

@@ -16,6 +16,7 @@ from twistedetcd.errors import (
     KeyNotFoundError,
     LeaseNotFoundError,
 )
+from twistedetcd.mvcc.work import Pace, finish
 from twistedetcd.pb.rpc_pb2 import Compare, RequestOp, TxnRequest
 
 EQUAL, GREATER, LESS, NOT_EQUAL = Compare.EQUAL, Compare.GREATER, Compare.LESS, Compare.NOT_EQUAL
@@ -235,10 +236,10 @@ class CheckTests(TxnCase):
             self.member.put(b"k%d" % number)
 
         def lines(size: int) -> int:
-            view = self.member.stack.store
+            view = self.member.stack.store.read()
             keeps = [op_put(b"k%d" % number, ignore_value=True) for number in range(size)]
             deletes = [op_delete(b"x%d" % number) for number in range(size)]
-            path = txn.choose(view, txn.take_apart(TxnRequest(success=deletes + keeps)))
+            path = finish(txn.choose(view, txn.take_apart(TxnRequest(success=deletes + keeps)), Pace()))
             counted = 0
 
             def count(frame: object, event: str, argument: object) -> Any:
@@ -374,17 +375,24 @@ class ReadOnlyTests(TxnCase):
             request = txn.take_apart(TxnRequest(success=success, failure=failure))
             self.assertEqual(expected, txn.is_serializable(request))
 
+    def read(self, transaction: txn.Transaction) -> tuple[bool, list[bytes]]:
+        view = self.member.store.read()
+        try:
+            return finish(txn.read(view, transaction))
+        finally:
+            view.end()
+
     def test_read(self) -> None:
         """It answers as a written one would, and is refused as one."""
         request = TxnRequest(
             compare=[compare(Compare.VALUE, EQUAL, b"a", value=b"1")],
             success=[op_range(b"a", b"\0", limit=1), op_range(b"b", revision=3)],
         )
-        succeeded, results = txn.read(self.member.store, txn.take_apart(request))
+        succeeded, results = self.read(txn.take_apart(request))
         self.assertTrue(succeeded)
         expected = self.member.txn(*request.success, compare=list(request.compare))
         self.assertEqual([each.SerializeToString() for each in expected.responses], results)
         future = txn.take_apart(TxnRequest(success=[op_range(b"a", revision=5)]))
-        self.assertRaises(FutureRevisionError, txn.read, self.member.store, future)
+        self.assertRaises(FutureRevisionError, self.read, future)
         self.member.compact(4)
-        self.assertRaises(CompactedError, txn.read, self.member.store, txn.take_apart(request))
+        self.assertRaises(CompactedError, self.read, txn.take_apart(request))

@@ -11,6 +11,7 @@ from twistedetcd.interfaces import Batch, IBackend
 from twistedetcd.mvcc.hash import KeyValueHash
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
+from twistedetcd.mvcc.work import finish
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.schema import KEY
 
@@ -81,7 +82,7 @@ class Stack:
         return transaction.end()
 
     def hash(self, revision: int = 0) -> KeyValueHash:
-        return finished_hash(self.store.hash(revision))
+        return finish(self.store.hash(revision))
 
 
 def run(work: Iterator[Any]) -> int:
@@ -89,9 +90,3 @@ def run(work: Iterator[Any]) -> int:
     slices = sum(1 for _ in islice(work, SLICES_MAX))
     assert slices < SLICES_MAX, "the work does not end"
     return slices
-
-
-def finished_hash(hashing: Iterator[KeyValueHash | None]) -> KeyValueHash:
-    *_, last = hashing
-    assert last is not None
-    return last

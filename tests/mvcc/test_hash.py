@@ -5,9 +5,11 @@ from __future__ import annotations
 from google_crc32c import value as crc32c
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.mvcc.stores import Stack, finished_hash, run
+from tests.mvcc.stores import Stack, run
 from twistedetcd.errors import CompactedError, FutureRevisionError
+from twistedetcd.mvcc import hash as hashing_module
 from twistedetcd.mvcc.hash import KeyValueHash
+from twistedetcd.mvcc.work import finish
 
 # What upstream finds, hashing at the current revision and then compacting at it.
 AT_CURRENT = """
@@ -153,7 +155,7 @@ class HashTests(SynchronousTestCase):
         self.stack.flush()
         for _ in range(5):
             next(work)
-        self.assertEqual(expected, finished_hash(hashing))
+        self.assertEqual(expected, finish(hashing))
         stored = len(self.stack.stored())
         run(work)
         self.assertLess(len(self.stack.stored()), stored)
@@ -168,7 +170,7 @@ class HashTests(SynchronousTestCase):
             for _ in range(3):
                 next(work)
             self.assertEqual(stored, self.stack.stored())
-            finished_hash(hashing)
+            finish(hashing)
         next(work)
         self.assertLess(len(self.stack.stored()), len(stored))
 
@@ -184,7 +186,7 @@ class HashTests(SynchronousTestCase):
         else:
             self.fail("the compaction never ends")
         after = self.stack.hash()
-        self.assertEqual({after}, {finished_hash(each) for each in hashing})
+        self.assertEqual({after}, {finish(each) for each in hashing})
         self.assertEqual({b"c", b"d"}, set(self.stack.values()))
 
     def test_two_compactions(self) -> None:
@@ -197,13 +199,14 @@ class HashTests(SynchronousTestCase):
         run(first)
         for _ in range(5):
             next(second)
-        self.assertEqual(expected, finished_hash(hashing))
+        self.assertEqual(expected, finish(hashing))
         run(second)
         self.assertIsNone(self.stack.store.unfinished_compaction)
 
     def test_given_up(self) -> None:
         """A hash that was forgotten holds up nothing, even one that never made a step."""
         self.fill()
+        self.patch(hashing_module, "SLICE_KEYS", 5)
         never_begun, begun = self.stack.store.hash(0), self.stack.store.hash(0)
         next(begun)
         self.assertEqual(3, len(self.stack.backend.views))

@@ -53,21 +53,26 @@ class PresentTests(SynchronousTestCase):
         for start in bounds:
             for end in [b"", *bounds]:
                 expected = [name for name in names if start <= name and (not end or name < end)]
-                self.assertEqual(expected, self.index.keys(start, end), (start, end))
+                self.assertEqual(expected, self.index.keys(start, end, 9), (start, end))
+                self.assertEqual(expected[:2], self.index.keys(start, end, 2))
+                self.assertEqual(expected[:2], self.index.names(start, end, 2))
                 self.assertEqual(len(expected), self.index.count(start, end))
                 records = [self.index.get(name) for name in expected]
                 self.assertEqual(records, self.index.range(start, end))
                 self.assertEqual(records[:2], self.index.range(start, end, 2))
+                self.assertEqual((expected[:2], records[:2]), self.index.items(start, end, 2))
                 self.assertEqual((records[:2], len(records)), self.index.range_at(start, end, 6, 2))
 
-    def test_any_at(self) -> None:
-        """Whether there was any key at a revision."""
+    def test_names(self) -> None:
+        """What exists and what once did, side by side, each once."""
         index = Index()
-        self.assertFalse(index.any_at(5))
-        put(index, b"k", 2)
-        index.delete(b"k", record_key(3, 0))
-        put(index, b"j", 5)
-        self.assertEqual([False, True, False, False, True], [index.any_at(main) for main in range(1, 6)])
+        for main, name in enumerate((b"a", b"b", b"c", b"d"), 2):
+            put(index, name, main)
+        put(index, b"c", 6)
+        index.delete(b"a", record_key(7, 0))
+        index.delete(b"d", record_key(8, 0))
+        self.assertEqual([b"a", b"b", b"c", b"d"], index.names(b"", b"", 9))
+        self.assertEqual([b"b", b"c"], index.names(b"a\0", b"", 2))
 
 
 class PastTests(SynchronousTestCase):

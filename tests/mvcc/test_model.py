@@ -20,10 +20,11 @@ from hypothesis.stateful import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.mvcc.model import Model, Record
-from tests.mvcc.stores import Stack, finished_hash, run
+from tests.mvcc.stores import Stack, run
 from twistedetcd.backends.lmdb import LMDBBackend
 from twistedetcd.errors import CompactedError, EtcdError, FutureRevisionError
 from twistedetcd.interfaces import IBackend
+from twistedetcd.mvcc.work import finish
 from twistedetcd.pb.kv_pb2 import KeyValue
 
 KEYS = [b"a", b"ab", b"b", b"c", b"\xff"]
@@ -85,7 +86,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert transaction.put(*change[1:]) == model.revision + 1
                 model.put(mine, *change[1:])
             else:
-                found = transaction.keys(*change[1:])
+                found = transaction.keys(*change[1:], 1000)
                 assert found == self.names(change[1], change[2], mine)
                 for name in found:
                     assert transaction.delete(name)
@@ -195,7 +196,7 @@ class StoreMachine(RuleBasedStateMachine):
     def end_hash(self) -> None:
         assert self.hashing is not None
         hashing, expected = self.hashing
-        assert finished_hash(hashing) == expected
+        assert finish(hashing) == expected
         self.hashing = None
 
     def forget_hash(self) -> None:

@@ -239,12 +239,13 @@ class SlicesTests(SynchronousTestCase):
         self.log: list[Any] = []
 
     def work(self, name: str, slices: int, error: Exception | None = None) -> Any:
-        """A generator of so many slices."""
+        """Work of so many slices, whose result is its name."""
         for number in range(slices):
             self.log.append((name, number))
-            yield name * (number + 1)
+            yield
         if error is not None:
             raise error
+        return name
 
     def test_turns(self) -> None:
         """Nothing runs in the caller's turn; then one slice a time, the works alternating."""
@@ -253,7 +254,7 @@ class SlicesTests(SynchronousTestCase):
         self.assertEqual([], self.log)
         self.clock.pump([1.0] * 5)
         self.assertEqual([("a", 0), ("b", 0), ("a", 1)], self.log)
-        self.assertEqual("aa", self.successResultOf(first))
+        self.assertEqual("a", self.successResultOf(first))
         self.assertEqual("b", self.successResultOf(second))
         self.assertEqual([], self.clock.getDelayedCalls())
 
@@ -263,7 +264,16 @@ class SlicesTests(SynchronousTestCase):
         bad, good = slices.run(self.work("a", 1, EtcdError("x"))), slices.run(self.work("b", 3))
         self.clock.pump([0] * 9)
         self.failureResultOf(bad, EtcdError)
-        self.assertEqual("bbb", self.successResultOf(good))
+        self.assertEqual("b", self.successResultOf(good))
+
+    def test_running(self) -> None:
+        """Only so many take turns; the others wait, in the order they came, for one to end."""
+        slices = Slices(self.clock, running_max=2)
+        works = [slices.run(self.work(name, 2)) for name in "abcd"]
+        self.clock.pump([0] * 12)
+        self.assertEqual(["a", "b", "c", "d"], [self.successResultOf(work) for work in works])
+        order = "".join(name for name, _ in self.log)
+        self.assertEqual("ababcdcd", order)
 
     def test_stop(self) -> None:
         """All works end there and then, and new ones are refused."""

@@ -13,6 +13,8 @@ from twistedetcd.apply import responses, txn
 from twistedetcd.apply.ranges import find
 from twistedetcd.apply.txn import Transaction
 from twistedetcd.errors import Code, EmptyKeyError, EtcdError
+from twistedetcd.interfaces import ITransaction, Work
+from twistedetcd.mvcc.work import Pace, begin
 from twistedetcd.pb.rpc_pb2 import (
     CompactionRequest,
     DeleteRangeRequest,
@@ -95,19 +97,35 @@ class KV:
             call.fail(Code.INTERNAL, f"grpc: error unmarshalling request: {error}")
 
     def _get(self, call: Call, key: bytes) -> None:
-        records, count = self._store.range(key, None)
-        call.reply(responses.range_response(self._current_header(), records, False, count))
+        records, _ = self._store.range(key, None)
+        header = self._header.field(self._store.revision, self._member.applied_term)
+        call.reply(responses.get_response(header, records[0] if records else None))
 
     def _range(self, call: Call, request: RangeRequest) -> None:
+        self._serve(call, self._ranging(request))
+
+    def _ranging(self, request: RangeRequest) -> Work[bytes]:
+        view = self._store.read()
         try:
-            found = find(self._store, request)
+            found = yield from find(view, request, Pace())
+        finally:
+            view.end()
+        return responses.range_response(self._header_of(view), *found)
+
+    def _serve(self, call: Call, work: Work[bytes]) -> None:
+        """Answer at once if that is quickly done, else when it is."""
+        try:
+            response = begin(work)
         except EtcdError as error:
             refuse(call, error)
         else:
-            call.reply(responses.range_response(self._current_header(), *found))
+            if isinstance(response, bytes):
+                call.reply(response)
+            else:
+                answer(call, self._member.read_slowly(response))
 
-    def _current_header(self) -> bytes:
-        return self._header.field(self._store.revision, self._member.applied_term)
+    def _header_of(self, view: ITransaction) -> bytes:
+        return self._header.field(view.revision, self._member.applied_term)
 
     def delete_range(self, call: Call, raw: bytes, request: DeleteRangeRequest) -> None:
         """DeleteRange."""
@@ -126,12 +144,15 @@ class KV:
             self._member.read(self._read_txn, call, transaction)
 
     def _read_txn(self, call: Call, transaction: Transaction) -> None:
+        self._serve(call, self._reading_txn(transaction))
+
+    def _reading_txn(self, transaction: Transaction) -> Work[bytes]:
+        view = self._store.read()
         try:
-            succeeded, results = txn.read(self._store, transaction)
-        except EtcdError as error:
-            refuse(call, error)
-        else:
-            call.reply(responses.txn_response(self._current_header(), succeeded, results))
+            succeeded, results = yield from txn.read(view, transaction)
+        finally:
+            view.end()
+        return responses.txn_response(self._header_of(view), succeeded, results)
 
     def compact(self, call: Call, raw: bytes, request: CompactionRequest) -> None:
         """Compact; a physical one is answered once the records are gone from the disk."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from operator import attrgetter
+from typing import Any, NamedTuple
 
+from twistedetcd.apply.responses import range_kvs
+from twistedetcd.interfaces import ITransaction, Work
+from twistedetcd.mvcc.work import SLICE_KEYS, Pace
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.pb.rpc_pb2 import RangeRequest
 
@@ -12,31 +16,25 @@ _FROM_KEY = b"\0"
 _INT64_MAX = 2**63 - 1
 
 _SORT_KEYS: dict[int, Callable[[Any], Any]] = {
-    RangeRequest.KEY: lambda item: item.key,
-    RangeRequest.VERSION: lambda item: item.version,
-    RangeRequest.CREATE: lambda item: item.create_revision,
-    RangeRequest.MOD: lambda item: item.mod_revision,
-    RangeRequest.VALUE: lambda item: item.value,
+    RangeRequest.KEY: attrgetter("key"),
+    RangeRequest.VERSION: attrgetter("version"),
+    RangeRequest.CREATE: attrgetter("create_revision"),
+    RangeRequest.MOD: attrgetter("mod_revision"),
+    RangeRequest.VALUE: attrgetter("value"),
 }
 
 
-class View(Protocol):
-    """What is read: the store, or a write transaction in progress."""
-
-    @property
-    def revision(self) -> int: ...
-
-    def range(
-        self, key: bytes, end: bytes | None, revision: int = 0, limit: int = 0
-    ) -> tuple[list[bytes], int]: ...
-
-    def count(self, key: bytes, end: bytes | None, revision: int = 0) -> int: ...
-
-
 class Found(NamedTuple):
-    """The records to answer with, whether there were more, and how many keys the range has."""
+    """
+    What a range answers with.
 
-    records: list[bytes]
+    Attributes:
+        kvs: The records as fields of a response, many of them in each piece.
+        more: Whether there were more than the limit.
+        keys: How many keys the range has.
+    """
+
+    kvs: list[bytes]
     more: bool
     keys: int
 
@@ -52,7 +50,7 @@ def interval_end(range_end: bytes) -> bytes | None:
     return b"" if range_end == _FROM_KEY else range_end
 
 
-def find(view: View, request: RangeRequest) -> Found:
+def find(view: ITransaction, request: RangeRequest, pace: Pace) -> Work[Found]:
     """
     Carry out a range.
 
@@ -62,10 +60,6 @@ def find(view: View, request: RangeRequest) -> Found:
         CompactedError: The revision was compacted.
         FutureRevisionError: The revision is yet to come.
     """
-    key, revision = request.key, request.revision
-    end = interval_end(request.range_end)
-    if request.count_only:
-        return Found([], False, view.count(key, end, revision))
     # The largest number is no limit either: nothing could be one more.
     limit = request.limit if 0 < request.limit < _INT64_MAX else 0
     filtered = (
@@ -76,17 +70,44 @@ def find(view: View, request: RangeRequest) -> Found:
     )
     # Without an order or a filter the limit is applied to the keys, before any sorting.
     plain = request.sort_order == RangeRequest.NONE and not filtered
-    records, count = view.range(key, end, revision, limit + 1 if limit and plain else 0)
-    if filtered:
-        records = [record for record in records if _passes(request, KeyValue.FromString(record))]
+    wanted = 0 if request.count_only else limit + 1 if limit and plain else None
+    by = None
     if request.sort_target != RangeRequest.KEY or request.sort_order == RangeRequest.DESCEND:
-        records = _sorted(records, request)
-    more = bool(limit) and len(records) > limit
-    if more:
-        records = records[:limit]
-    if request.keys_only:
-        records = [_without_value(record) for record in records]
-    return Found(records, more, count)
+        by = _SORT_KEYS[request.sort_target]
+    records: list[bytes] = []
+    sort_keys: list[Any] = []
+    count = 0
+    for part, keys in view.scan(request.key, interval_end(request.range_end), request.revision, wanted):
+        if pace.tired():
+            yield
+        pace.spend(len(part))
+        count += keys
+        if filtered and not request.count_only:
+            part = [record for record in part if _passes(request, KeyValue.FromString(record))]
+        if by is not None:
+            sort_keys += [by(KeyValue.FromString(record)) for record in part]
+        records += part
+    if by is not None:
+        descending = request.sort_order == RangeRequest.DESCEND
+        order = sorted(range(len(records)), key=sort_keys.__getitem__, reverse=descending)
+        records = [records[position] for position in order]
+    more = bool(limit) and not request.count_only and len(records) > limit
+    kvs = yield from _as_fields(records[:limit] if more else records, request.keys_only, pace)
+    return Found(kvs, more, count)
+
+
+def _as_fields(records: list[bytes], keys_only: bool, pace: Pace) -> Work[list[bytes]]:
+    """The records, side by side as a response has them."""
+    if len(records) <= SLICE_KEYS and not keys_only:
+        return [range_kvs(records)]  # nearly free, beside having read them
+    fields = []
+    for at in range(0, len(records), SLICE_KEYS):
+        if pace.tired():
+            yield
+        part = records[at : at + SLICE_KEYS]
+        pace.spend(len(part))
+        fields.append(range_kvs([_without_value(record) for record in part] if keys_only else part))
+    return fields
 
 
 def _passes(request: RangeRequest, item: KeyValue) -> bool:
@@ -97,12 +118,6 @@ def _passes(request: RangeRequest, item: KeyValue) -> bool:
         and (not request.min_create_revision or created >= request.min_create_revision)
         and (not request.max_create_revision or created <= request.max_create_revision)
     )
-
-
-def _sorted(records: list[bytes], request: RangeRequest) -> list[bytes]:
-    by = _SORT_KEYS[request.sort_target]
-    descending = request.sort_order == RangeRequest.DESCEND
-    return sorted(records, key=lambda record: by(KeyValue.FromString(record)), reverse=descending)
 
 
 def _without_value(record: bytes) -> bytes:

@@ -69,15 +69,26 @@ def delimited(tag: bytes, payload: bytes) -> bytes:
     return b"%b%b%b" % (tag, _LENGTHS[length] if length < 4096 else varint(length), payload)
 
 
-def range_response(header: bytes, records: Sequence[bytes], more: bool, count: int) -> bytes:
-    """``RangeResponse``."""
-    parts = [header]
+def range_kvs(records: Sequence[bytes]) -> bytes:
+    """Records as the ``kvs`` of a ``RangeResponse``."""
     if len(records) > 1 and max(map(len, records)) < _KVS_TABULATED:
         starts = map(_KVS_STARTS.__getitem__, map(len, records))
-        parts += chain.from_iterable(zip(starts, records, strict=True))  # in C from end to end
-    else:
-        for record in records:
-            parts += (_KVS, varint(len(record)), record)
+        return b"".join(chain.from_iterable(zip(starts, records, strict=True)))  # in C from end to end
+    return b"".join([delimited(_KVS, record) for record in records])
+
+
+def get_response(header: bytes, record: bytes | None) -> bytes:
+    """``RangeResponse`` for one key, which most of them are."""
+    if record is None:
+        return header
+    length = len(record)
+    start = _KVS_STARTS[length] if length < _KVS_TABULATED else _KVS + varint(length)
+    return b"%b%b%b\x20\x01" % (header, start, record)
+
+
+def range_response(header: bytes, kvs: Sequence[bytes], more: bool, count: int) -> bytes:
+    """``RangeResponse``; ``kvs`` is as `range_kvs` made it, in any number of pieces."""
+    parts = [header, *kvs]
     if more:
         parts.append(b"\x18\x01")
     if count:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from zope.interface import implementer
@@ -14,7 +14,8 @@ from twistedetcd.apply.request import Request
 from twistedetcd.apply.txn import Transaction, take_apart
 from twistedetcd.cluster.members import Cluster
 from twistedetcd.errors import KeyNotFoundError, LeaseNotFoundError
-from twistedetcd.interfaces import IKV, IApplier, IWriteView
+from twistedetcd.interfaces import IKV, IApplier, IWriteView, Work
+from twistedetcd.mvcc.work import SLICE_KEYS, Pace, begin
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.pb.rpc_pb2 import AlarmResponse, DeleteRangeRequest, PutRequest, TxnRequest
 from twistedetcd.raft.types import Entry
@@ -29,7 +30,7 @@ class StoreApplier:
         store: The keys.
         cluster: The members.
         header: Makes this member's response headers.
-        compact: Takes the work of a compaction that was accepted, to be done a slice at a time.
+        compact: Takes the work of a compaction that was accepted.
     """
 
     def __init__(
@@ -37,13 +38,13 @@ class StoreApplier:
         store: IKV,
         cluster: Cluster,
         header: responses.Header,
-        compact: Callable[[int, Iterator[None]], None],
+        compact: Callable[[int, Work[None]], None],
     ) -> None:
         self._store = store
         self._cluster = cluster
         self._header = header
         self._compact_later = compact
-        self._handlers: dict[str, Callable[[Any, Entry], bytes]] = {
+        self._handlers: dict[str, Callable[[Any, Entry], bytes | Work[bytes]]] = {
             kinds.PUT: self._put,
             kinds.DELETE_RANGE: self._delete_range,
             kinds.TXN: self._txn,
@@ -53,7 +54,7 @@ class StoreApplier:
             kinds.CLUSTER_MEMBER_ATTR_SET: self._set_member_attributes,
         }
 
-    def apply(self, request: Request, context: Entry) -> bytes:
+    def apply(self, request: Request, context: Entry) -> bytes | Work[bytes]:
         try:
             handler = self._handlers[request.kind]
         except KeyError:
@@ -71,18 +72,30 @@ class StoreApplier:
             revision = transaction.end()
         return responses.put_response(self._header.field(revision, entry.term), previous)
 
-    def _delete_range(self, request: DeleteRangeRequest, entry: Entry) -> bytes:
+    def _delete_range(self, request: DeleteRangeRequest, entry: Entry) -> bytes | Work[bytes]:
+        return begin(self._deleting(request, entry))
+
+    def _deleting(self, request: DeleteRangeRequest, entry: Entry) -> Work[bytes]:
         transaction = self._store.write()
-        deleted, previous = _Writing(transaction).delete_range(request)
+        deleted, previous = yield from _Writing(transaction).delete_range(request, Pace())
         header = self._header.field(transaction.end(), entry.term)
         return responses.delete_range_response(header, deleted, previous)
 
-    def _txn(self, request: TxnRequest | Transaction, entry: Entry) -> bytes:
+    def _txn(self, request: TxnRequest | Transaction, entry: Entry) -> bytes | Work[bytes]:
         parts = request if isinstance(request, Transaction) else take_apart(request)
-        path = txn.choose(self._store, parts)
-        txn.check(self._store, path, _check_lease)
-        transaction = self._store.write()
-        results = txn.carry_out(_Writing(transaction), path)
+        return begin(self._transacting(parts, entry))
+
+    def _transacting(self, parts: Transaction, entry: Entry) -> Work[bytes]:
+        pace, store = Pace(), self._store
+        # Nothing else is applied meanwhile, so what the compares saw is what the writes find.
+        view = store.read()
+        try:
+            path = yield from txn.choose(view, parts, pace)
+            txn.check(view, path, _check_lease)
+        finally:
+            view.end()
+        transaction = store.write()
+        results = yield from txn.carry_out(_Writing(transaction), path, pace)
         header = self._header.field(transaction.end(), entry.term)
         return responses.txn_response(header, path.succeeded, results)
 
@@ -114,12 +127,13 @@ def _check_lease(request: PutRequest) -> None:
 class _Writing:
     """Requests on one write transaction."""
 
-    __slots__ = ("_transaction", "count", "range")
+    __slots__ = ("_transaction", "count", "range", "scan")
 
     def __init__(self, transaction: IWriteView) -> None:
         self._transaction = transaction
         self.range = transaction.range
         self.count = transaction.count
+        self.scan = transaction.scan
 
     @property
     def revision(self) -> int:
@@ -143,12 +157,21 @@ class _Writing:
         transaction.put(key, value, lease)
         return previous if request.prev_kv else None
 
-    def delete_range(self, request: DeleteRangeRequest) -> tuple[int, list[bytes]]:
+    def delete_range(self, request: DeleteRangeRequest, pace: Pace) -> Work[tuple[int, list[bytes]]]:
         """Delete a range; returns how many keys there were, and their records if asked for."""
         transaction = self._transaction
-        end = interval_end(request.range_end)
-        previous = transaction.range(request.key, end)[0] if request.prev_kv else []
-        keys = transaction.keys(request.key, end)
-        for key in keys:
-            transaction.delete(key)
-        return len(keys), previous
+        start, end = request.key, interval_end(request.range_end)
+        deleted = 0
+        previous: list[bytes] = []
+        while keys := transaction.keys(start, end, SLICE_KEYS):
+            if pace.tired():
+                yield
+            pace.spend(len(keys))
+            if request.prev_kv:
+                previous += transaction.range(keys[0], keys[-1] + b"\0")[0]
+            for key in keys:
+                transaction.delete(key)
+            deleted += len(keys)
+            if len(keys) < SLICE_KEYS:
+                break
+        return deleted, previous

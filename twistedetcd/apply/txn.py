@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from twistedetcd.apply import responses
 from twistedetcd.apply.intervals import Intervals
-from twistedetcd.apply.ranges import View, find, interval_end
+from twistedetcd.apply.ranges import find, interval_end
 from twistedetcd.errors import CompactedError, FutureRevisionError, KeyNotFoundError
-from twistedetcd.interfaces import IReadView
+from twistedetcd.interfaces import IReadView, ITransaction, Work
+from twistedetcd.mvcc.work import Pace
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.pb.rpc_pb2 import Compare, PutRequest, RequestOp, TxnRequest
 
@@ -99,29 +100,46 @@ class Path(NamedTuple):
     operations: Sequence[Operation]
 
 
-def choose(view: View, transaction: Transaction) -> Path:
+def choose(view: ITransaction, transaction: Transaction, pace: Pace) -> Work[Path]:
     """Evaluate the compares, and those of the transactions nested in the branch taken."""
     succeeded = True
     for compare in transaction.compares:
-        if not _holds(view, compare):
+        if pace.tired():
+            yield
+        holds = (yield from _all_hold(view, compare, pace)) if compare.range_end else _holds(view, compare)
+        pace.spend(1)
+        if not holds:
             succeeded = False
             break
     operations = transaction.success if succeeded else transaction.failure
-    for kind, _ in operations:
-        if kind == TXN:
-            operations = [
-                (kind, choose(view, nested) if kind == TXN else nested) for kind, nested in operations
-            ]
-            break
+    if any(kind == TXN for kind, _ in operations):
+        chosen: list[Operation] = []
+        for kind, request in operations:
+            chosen.append((kind, (yield from choose(view, request, pace)) if kind == TXN else request))
+        operations = chosen
     return Path(succeeded, operations)
 
 
-def _holds(view: View, compare: Compare) -> bool:
-    records, _ = view.range(compare.key, interval_end(compare.range_end))
-    if not records:
-        # A missing key is all zeros, except that it has no value to compare with.
-        return compare.target != Compare.VALUE and _matches(compare, _MISSING)
-    return all(_matches(compare, KeyValue.FromString(record)) for record in records)
+def _holds(view: ITransaction, compare: Compare) -> bool:
+    records, _ = view.range(compare.key, None)
+    return _matches(compare, KeyValue.FromString(records[0])) if records else _holds_of_nothing(compare)
+
+
+def _all_hold(view: ITransaction, compare: Compare, pace: Pace) -> Work[bool]:
+    found = False
+    for records, _ in view.scan(compare.key, interval_end(compare.range_end)):
+        if pace.tired():
+            yield
+        pace.spend(len(records))
+        if not all(_matches(compare, KeyValue.FromString(record)) for record in records):
+            return False
+        found = found or bool(records)
+    return found or _holds_of_nothing(compare)
+
+
+def _holds_of_nothing(compare: Compare) -> bool:
+    """A missing key is all zeros, except that it has no value to compare with."""
+    return compare.target != Compare.VALUE and _matches(compare, _MISSING)
 
 
 def _matches(compare: Compare, item: KeyValue) -> bool:
@@ -179,7 +197,7 @@ def _flattened(path: Path) -> Iterator[Operation]:
             yield kind, request
 
 
-def carry_out(view: Any, path: Path) -> list[bytes]:
+def carry_out(view: Any, path: Path, pace: Pace) -> Work[list[bytes]]:
     """
     Do the operations of a path in order.
 
@@ -187,27 +205,31 @@ def carry_out(view: Any, path: Path) -> list[bytes]:
         view: Reads see what was written before them.  Only a path that writes needs ``put`` and
             ``delete_range``.
         path: As `check` found nothing wrong with.
+        pace: Of all the work for this transaction.
 
     Returns:
         An encoded ``ResponseOp`` for each operation.
     """
     results = []
     for kind, request in path.operations:
+        if pace.tired():
+            yield
+        pace.spend(1)
         if kind == PUT:
             previous = view.put(request)
             response = responses.put_response(responses.inner_header(view.revision), previous)
             results.append(responses.delimited(responses.RESPONSE_PUT, response))
         elif kind == RANGE:
-            found = find(view, request)
+            found = yield from find(view, request, pace)
             response = responses.range_response(responses.inner_header(view.revision), *found)
             results.append(responses.delimited(responses.RESPONSE_RANGE, response))
         elif kind == DELETE_RANGE:
-            deleted, gone = view.delete_range(request)
+            deleted, gone = yield from view.delete_range(request, pace)
             header = responses.inner_header(view.revision)
             response = responses.delete_range_response(header, deleted, gone)
             results.append(responses.delimited(responses.RESPONSE_DELETE_RANGE, response))
         else:
-            inner = carry_out(view, request)
+            inner = yield from carry_out(view, request, pace)
             response = responses.txn_response(responses.EMPTY_HEADER, request.succeeded, inner)
             results.append(responses.delimited(responses.RESPONSE_TXN, response))
     return results
@@ -223,7 +245,7 @@ def is_serializable(transaction: Transaction) -> bool:
     return all(request.serializable for _, request in (*transaction.success, *transaction.failure))
 
 
-def read(store: IReadView, transaction: Transaction) -> tuple[bool, list[bytes]]:
+def read(view: ITransaction, transaction: Transaction) -> Work[tuple[bool, list[bytes]]]:
     """
     Carry out a read-only transaction; returns which branch was taken and the operations' responses.
 
@@ -231,6 +253,7 @@ def read(store: IReadView, transaction: Transaction) -> tuple[bool, list[bytes]]
         CompactedError: A range asks below the compact revision.
         FutureRevisionError: A range asks above the current one.
     """
-    path = choose(store, transaction)
-    check(store, path, lambda put: None)
-    return path.succeeded, carry_out(store, path)
+    pace = Pace()
+    path = yield from choose(view, transaction, pace)
+    check(view, path, lambda put: None)
+    return path.succeeded, (yield from carry_out(view, path, pace))

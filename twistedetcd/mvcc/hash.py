@@ -7,18 +7,17 @@ compared when their revision and their compact revision are equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from google_crc32c import extend
 
+from twistedetcd.interfaces import Work
 from twistedetcd.mvcc import revision as revisions
 from twistedetcd.mvcc.index import Index
 from twistedetcd.mvcc.pending import PinnedView
+from twistedetcd.mvcc.work import SLICE_KEYS
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.schema import KEY
-
-_SLICE = 2000  # records hashed between two yields
 
 
 class KeyValueHash(NamedTuple):
@@ -29,11 +28,9 @@ class KeyValueHash(NamedTuple):
     revision: int
 
 
-def hash_records(
-    view: PinnedView, index: Index, revision: int, compact_revision: int
-) -> Iterator[KeyValueHash | None]:
+def hash_records(view: PinnedView, index: Index, revision: int, compact_revision: int) -> Work[KeyValueHash]:
     """
-    Hash the records up to ``revision``, a slice at each ``next()``; the last item is the result.
+    Hash the records up to ``revision``.
 
     A record at or below the compact revision counts only if a compaction at ``revision`` would keep it and
     it is no tombstone, so that the hash is the same while a compaction works and after it.  When such a
@@ -41,7 +38,7 @@ def hash_records(
     accepted compaction is done, which is the same then, and does not differ between members before.
     """
     crc = extend(0, KEY)
-    kept_at = revision if index.any_at(revision) else max(compact_revision, 0)
+    kept_at = revision if (yield from _any_at(index, revision)) else max(compact_revision, 0)
     end = revisions.record_key(revision + 1, 0)
     for count, (record_key, record) in enumerate(view.range(b"", end), 1):
         main = revisions.main_of(record_key)
@@ -50,6 +47,19 @@ def hash_records(
         )
         if not skipped:
             crc = extend(extend(crc, record_key), record)
-        if count % _SLICE == 0:
-            yield None
-    yield KeyValueHash(crc, compact_revision, revision)
+        if count % SLICE_KEYS == 0:
+            yield
+    return KeyValueHash(crc, compact_revision, revision)
+
+
+def _any_at(index: Index, revision: int) -> Work[bool]:
+    """Whether any key existed at a revision; nearly always the first one decides."""
+    key, wanted = b"", 1
+    while names := index.names(key, b"", wanted):
+        if any(index.get_at(name, revision) is not None for name in names):
+            return True
+        key = names[-1] + b"\0"
+        if wanted == SLICE_KEYS:
+            yield
+        wanted = SLICE_KEYS
+    return False

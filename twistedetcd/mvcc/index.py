@@ -8,6 +8,7 @@ often the key was written.  Entries are packed bytes: a million keys are no load
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from struct import Struct
@@ -100,9 +101,14 @@ class Index:
         entries = self._live.values(key, end or None, False, end != b"")
         return [entry[:RECORD_KEY_BYTES] for entry in (islice(entries, limit) if limit else entries)]
 
-    def keys(self, key: bytes, end: bytes) -> list[bytes]:
+    def keys(self, key: bytes, end: bytes, limit: int) -> list[bytes]:
         """The keys themselves, as `range` finds them."""
-        return list(self._live.keys(key, end or None, False, end != b""))
+        return list(islice(self._live.keys(key, end or None, False, end != b""), limit))
+
+    def items(self, key: bytes, end: bytes, limit: int) -> tuple[list[bytes], list[bytes]]:
+        """The first keys that `range` would find, and their record keys."""
+        found = list(islice(self._live.items(key, end or None, False, end != b""), limit))
+        return [name for name, _ in found], [entry[:RECORD_KEY_BYTES] for _, entry in found]
 
     def count(self, key: bytes, end: bytes) -> int:
         """How many keys `range` would find."""
@@ -126,30 +132,16 @@ class Index:
 
     def range_at(self, key: bytes, end: bytes, main: int, limit: int = 0) -> tuple[list[bytes], int]:
         """Record keys in key order at a revision, at most ``limit`` of them, and how many there were."""
-        found: list[bytes] = []
-        count = 0
-        for name in self._names(key, end):
-            record_key = self.get_at(name, main)
-            if record_key is not None:
-                count += 1
-                if not limit or count <= limit:
-                    found.append(record_key)
-        return found, count
+        names = self.names(key, end, sys.maxsize)
+        found = [record_key for name in names if (record_key := self.get_at(name, main)) is not None]
+        return found[: limit or None], len(found)
 
-    def any_at(self, main: int) -> bool:
-        """Whether any key existed at a revision."""
-        at = main.to_bytes(8, "big")
-        # Nearly always the first live key decides.
-        return any(entry[:8] <= at for entry in self._live.values()) or any(
-            self.get_at(name, main) is not None for name in self._past
-        )
-
-    def _names(self, key: bytes, end: bytes) -> list[bytes]:
-        """Keys in the range that exist or once did, ascending."""
+    def names(self, key: bytes, end: bytes, limit: int) -> list[bytes]:
+        """The first ``limit`` keys in the range that exist or once did, ascending."""
         last = end or None
-        names = dict.fromkeys(self._live.keys(key, last, False, last is not None))
-        names.update(dict.fromkeys(self._past.keys(key, last, False, last is not None)))
-        return sorted(names)
+        live = islice(self._live.keys(key, last, False, last is not None), limit)
+        past = islice(self._past.keys(key, last, False, last is not None), limit)
+        return sorted({*live, *past})[:limit]
 
     # Forgetting.
 

@@ -29,6 +29,7 @@ class Pending:
     Attributes:
         operations: Writes in the open batch.
         bytes: Their keys and values, in bytes.
+        whole: Whether the open batch may be sealed: not while it holds a part of a write transaction.
     """
 
     def __init__(self, backend: IBackend) -> None:
@@ -42,6 +43,7 @@ class Pending:
         self._cache_bytes = 0
         self.operations = 0
         self.bytes = 0
+        self.whole = True
 
     @property
     def full(self) -> bool:
@@ -145,6 +147,7 @@ class Pending:
         The caller writes it with `IBackend.write` and then calls `committed`; nothing is sealed meanwhile.
         """
         assert self._sealed is None, "a batch is on its way already"
+        assert self.whole, "half a transaction must not be committed"
         if not self.operations:
             return None
         self._sealed, self._sealed_records = self._open, self._records

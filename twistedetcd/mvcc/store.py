@@ -4,18 +4,16 @@ The multi-version store: the current revision, reads at any revision not compact
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from google.protobuf.message import DecodeError
 from zope.interface import implementer
 
 from twistedetcd.errors import BackendError, CompactedError, FutureRevisionError
-from twistedetcd.interfaces import IKV
+from twistedetcd.interfaces import IKV, Work
 from twistedetcd.mvcc import revision as revisions
 from twistedetcd.mvcc.hash import KeyValueHash, hash_records
 from twistedetcd.mvcc.index import Index
 from twistedetcd.mvcc.pending import Pending, PinnedView
-from twistedetcd.mvcc.txn import WriteTransaction
+from twistedetcd.mvcc.txn import ReadTransaction, WriteTransaction
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.schema import FINISHED_COMPACT, KEY, META, SCHEDULED_COMPACT
 from twistedetcd.wire import varint
@@ -43,16 +41,17 @@ class Store:
         self._pending = pending
         self._compaction_batch = compaction_batch
         self._index = Index()
-        self._hashing: list[int] = []  # compact revisions of the hashes that run
+        # Compact revisions of when the views and hashes that are at work began.
+        self._reading: list[int] = []
         self._writing = False
         self.revision = 1
         self.compact_revision = -1
 
     # Start.
 
-    def restore(self) -> Iterator[None]:
+    def restore(self) -> Work[None]:
         """
-        Build the index from the backend's records, a slice at each ``next()``.
+        Build the index from the backend's records.
 
         Raises:
             BackendError: A record does not read back; the backend is damaged.
@@ -86,9 +85,14 @@ class Store:
     def range(
         self, key: bytes, end: bytes | None, revision: int = 0, limit: int = 0
     ) -> tuple[list[bytes], int]:
-        if revision > 0 and revision != self.revision:
+        if self._writing or (revision > 0 and revision != self.revision):
+            # A write transaction in progress is in the index already, and nobody must see it yet.
             self.check_revision(revision)
-            return self.range_before(key, end, revision, limit)
+            return self.range_before(key, end, revision if revision > 0 else self.revision, limit)
+        return self.range_now(key, end, limit)
+
+    def range_now(self, key: bytes, end: bytes | None, limit: int) -> tuple[list[bytes], int]:
+        """As `range`, at what the index has as present."""
         if end is None:
             record_key = self._index.get(key)
             return ([], 0) if record_key is None else ([self._pending.record(record_key)], 1)
@@ -107,12 +111,28 @@ class Store:
         return self._pending.records(found), count
 
     def count(self, key: bytes, end: bytes | None, revision: int = 0) -> int:
-        if revision > 0 and revision != self.revision:
+        if self._writing or (revision > 0 and revision != self.revision):
             self.check_revision(revision)
+            main = revision if revision > 0 else self.revision
             if end is None:
-                return int(self._index.get_at(key, revision) is not None)
-            return self._index.range_at(key, end, revision)[1]
+                return int(self._index.get_at(key, main) is not None)
+            return self._index.range_at(key, end, main)[1]
         return self._index.count(key, end) if end is not None else int(self._index.get(key) is not None)
+
+    def read(self) -> ReadTransaction:
+        return ReadTransaction(self, self._index, self._pending)
+
+    def shows(self, revision: int) -> bool:
+        """Whether the present in the index is what was there at ``revision``."""
+        return revision == self.revision and not self._writing
+
+    def began_reading(self, compact_revision: int) -> None:
+        """Have the compactions accepted from now on wait; for `ReadTransaction` only."""
+        self._reading.append(compact_revision)
+
+    def ended_reading(self, compact_revision: int) -> None:
+        """Let them go on."""
+        self._reading.remove(compact_revision)
 
     def check_revision(self, revision: int) -> None:
         """
@@ -132,6 +152,7 @@ class Store:
     def write(self) -> WriteTransaction:
         assert not self._writing, "a write transaction is open"
         self._writing = True
+        self._pending.whole = False
         return WriteTransaction(self, self._index, self._pending)
 
     def put(self, key: bytes, value: bytes) -> int:
@@ -149,14 +170,15 @@ class Store:
         self._pending.put_record(record_key, _record(key, created, modified, version, value, 0))
         return revision
 
-    def ended(self, revision: int) -> None:
+    def ended_writing(self, revision: int) -> None:
         """The write transaction is over; for `WriteTransaction` only."""
         self._writing = False
+        self._pending.whole = True
         self.revision = revision
 
     # Forgetting.
 
-    def compact(self, revision: int) -> Iterator[None]:
+    def compact(self, revision: int) -> Work[None]:
         if revision <= self.compact_revision:
             raise CompactedError
         if revision > self.revision:
@@ -165,13 +187,13 @@ class Store:
         self._pending.put(META, SCHEDULED_COMPACT, revisions.record_key(revision, 0))
         return self.resume_compaction(revision)
 
-    def resume_compaction(self, revision: int) -> Iterator[None]:
-        """Remove what a compaction accepted earlier still has to remove, a slice at each ``next()``."""
+    def resume_compaction(self, revision: int) -> Work[None]:
+        """Remove what a compaction accepted earlier still has to remove."""
         dropping = self._index.compact(revision, self._compaction_batch)
         while True:
-            # A hash looks up in the index what its own compact revision keeps.  One that began after this
-            # compaction was accepted does not see the difference, and need not be waited for.
-            while any(compacted < revision for compacted in self._hashing):
+            # Views and hashes look up in the index what there was at their own compact revision.  One that
+            # began after this compaction was accepted does not see the difference, and is not waited for.
+            while any(compacted < revision for compacted in self._reading):
                 yield
             dropped = next(dropping, None)
             if dropped is None:
@@ -183,20 +205,20 @@ class Store:
 
     # Comparing.
 
-    def hash(self, revision: int) -> Iterator[KeyValueHash | None]:
+    def hash(self, revision: int) -> Work[KeyValueHash]:
         self.check_revision(revision)
         # Revision, compact revision and view belong together: take them in this very call.
         pinned = self._pending.pin(KEY)
-        self._hashing.append(self.compact_revision)
+        self._reading.append(self.compact_revision)
         hashing = self._hash(revision if revision > 0 else self.revision, self.compact_revision, pinned)
         # Begun, it lets go of the view however it ends, even if nobody ever asks for a slice.
         next(hashing)
         return hashing
 
-    def _hash(self, revision: int, compacted: int, pinned: PinnedView) -> Iterator[KeyValueHash | None]:
+    def _hash(self, revision: int, compacted: int, pinned: PinnedView) -> Work[KeyValueHash]:
         try:
-            yield None
-            yield from hash_records(pinned, self._index, revision, compacted)
+            yield
+            return (yield from hash_records(pinned, self._index, revision, compacted))
         finally:
-            self._hashing.remove(compacted)
+            self._reading.remove(compacted)
             pinned.close()

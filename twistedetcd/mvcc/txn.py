@@ -1,16 +1,22 @@
-"""One write transaction: a main revision, and a sub revision for each change."""
+"""
+Views of the store that may last: to read one revision, and to write the next.
+
+A write transaction is a main revision, and a sub revision for each change.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
-from twistedetcd.errors import FutureRevisionError
-from twistedetcd.interfaces import IWriteView
+from twistedetcd.errors import CompactedError, FutureRevisionError
+from twistedetcd.interfaces import ITransaction, IWriteView
 from twistedetcd.mvcc import revision as revisions
 from twistedetcd.mvcc.index import Index
 from twistedetcd.mvcc.pending import Pending
+from twistedetcd.mvcc.scan import Part, scan
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.wire import varint
 
@@ -21,9 +27,59 @@ _record_key = revisions.record_key
 _record = revisions.record
 
 
+@implementer(ITransaction)
+class ReadTransaction:
+    """The store as it is when this is made, whatever happens to it until `end`."""
+
+    __slots__ = ("_index", "_pending", "_store", "compact_revision", "revision")
+
+    def __init__(self, store: Store, index: Index, pending: Pending) -> None:
+        self._store = store
+        self._index = index
+        self._pending = pending
+        self.revision: int = store.revision
+        self.compact_revision: int = store.compact_revision
+        store.began_reading(self.compact_revision)
+
+    def range(
+        self, key: bytes, end: bytes | None, revision: int = 0, limit: int = 0
+    ) -> tuple[list[bytes], int]:
+        main, store = self._checked(revision), self._store
+        if store.shows(main):
+            return store.range_now(key, end, limit)
+        return store.range_before(key, end, main, limit)
+
+    def count(self, key: bytes, end: bytes | None, revision: int = 0) -> int:
+        return self.range(key, end, revision, 1)[1]
+
+    def scan(
+        self, key: bytes, end: bytes | None, revision: int = 0, limit: int | None = None
+    ) -> Iterator[Part]:
+        main = self._checked(revision)
+        if end is None:
+            return iter([self.range(key, None, main)])
+        store = self._store
+        return scan(self._index, self._pending, key, end, limit, main, lambda: store.shows(main))
+
+    def _checked(self, revision: int) -> int:
+        """A revision that can be read; raises as `IReadView.range`."""
+        if revision > self.revision:
+            raise FutureRevisionError
+        if revision <= 0:
+            return self.revision
+        # What is compacted meanwhile waits for us, so what could be read at the beginning still can.
+        if revision < self.compact_revision:
+            raise CompactedError
+        return revision
+
+    def end(self) -> int:
+        self._store.ended_reading(self.compact_revision)
+        return self._store.revision
+
+
 @implementer(IWriteView)
 class WriteTransaction:
-    """Changes are in the index and the open batch at once; nobody else reads before `end`."""
+    """Changes are in the index and the open batch at once; others read the revision before until `end`."""
 
     __slots__ = ("_index", "_pending", "_store", "begin", "changes")
 
@@ -51,35 +107,52 @@ class WriteTransaction:
         self.changes += 1
         return True
 
-    def keys(self, key: bytes, end: bytes | None) -> list[bytes]:
-        """The keys that exist in a range now, this transaction's changes included."""
+    def keys(self, key: bytes, end: bytes | None, limit: int) -> list[bytes]:
         if end is None:
             return [key] if self._index.get(key) is not None else []
-        return self._index.keys(key, end)
+        return self._index.keys(key, end, limit)
 
     @property
     def revision(self) -> int:
         """What a read through this transaction sees as current."""
         return self.begin + 1 if self.changes else self.begin
 
+    @property
+    def compact_revision(self) -> int:
+        """As the store's."""
+        return self._store.compact_revision
+
     def range(
         self, key: bytes, end: bytes | None, revision: int = 0, limit: int = 0
     ) -> tuple[list[bytes], int]:
-        """As `IReadView.range`; the current revision includes this transaction's changes."""
-        if revision > self.revision:
-            raise FutureRevisionError
-        if revision == self.revision:
-            revision = 0
-        elif revision > 0 and revision == self.begin:
-            # The store still calls this one current, but our changes are in its index already.
-            return self._store.range_before(key, end, revision, limit)
-        return self._store.range(key, end, revision, limit)
+        main = self._checked(revision)
+        if main == self.revision:
+            return self._store.range_now(key, end, limit)
+        return self._store.range_before(key, end, main, limit)
 
     def count(self, key: bytes, end: bytes | None, revision: int = 0) -> int:
-        """As `IReadView.count`, as `range` does."""
         return self.range(key, end, revision, 1)[1]
+
+    def scan(
+        self, key: bytes, end: bytes | None, revision: int = 0, limit: int | None = None
+    ) -> Iterator[Part]:
+        main = self._checked(revision)
+        if end is None:
+            return iter([self.range(key, None, main)])
+        present = main == self.revision
+        return scan(self._index, self._pending, key, end, limit, main, lambda: present)
+
+    def _checked(self, revision: int) -> int:
+        """A revision that can be read; the current one includes this transaction's changes."""
+        if revision > self.revision:
+            raise FutureRevisionError
+        if revision <= 0:
+            return self.revision
+        if revision < self._store.compact_revision:
+            raise CompactedError
+        return revision
 
     def end(self) -> int:
         revision = self.revision
-        self._store.ended(revision)
+        self._store.ended_writing(revision)
         return revision

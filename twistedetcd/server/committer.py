@@ -91,7 +91,8 @@ class Committer:
         return done
 
     def _seal(self) -> None:
-        if self._writing or self._given_up is not None or not self._pending.operations:
+        pending = self._pending
+        if self._writing or self._given_up is not None or not (pending.operations and pending.whole):
             return
         self._stamp()
         batch = self._pending.seal()

@@ -4,6 +4,7 @@ One member: requests in, answers out, by way of raft and the applier.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from twistedetcd.errors import (
     TimeoutError,
     TooManyRequestsError,
 )
-from twistedetcd.interfaces import IKV, IApplier
+from twistedetcd.interfaces import IKV, IApplier, Work
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.pb.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
 from twistedetcd.raft.changebytes import decode_change
@@ -38,6 +39,7 @@ from twistedetcd.server.wait import Waiter, Waits
 
 PROPOSALS_MAX = 5000  # requests that wait to be proposed, beyond which more are refused
 SWEEP_SECONDS = 0.1  # how often waiting requests are looked at for their deadline
+BACKLOG_MAX = 5000  # committed entries that wait to be applied, beyond which requests are refused
 HASHES_MAX = 16  # hashes at work, each with a reader of the engine, beyond which more are refused
 CLUSTER_VERSION = "3.6.0"
 
@@ -96,8 +98,13 @@ class EtcdServer:
         self._sweep: IDelayedCall | None = None
         self._refusal: EtcdError | None = None
         self._ready: Deferred[None] = Deferred()
-        self._hashing = Slices(clock)
+        self._reading = Slices(clock)
         self._hashes = 0
+        self._applying = Slices(clock)
+        self._backlog: deque[Entry] = deque()
+        """Committed, and behind an entry that takes many turns."""
+        self._slow: tuple[Entry, Waiter | None] | None = None
+        """That entry, and who waits for it."""
         self._compacting = Slices(clock, compaction_pause_seconds)
         self.compactions = CompactionQueue(self._compacting, self.failed)
         self.applied_index = 0
@@ -148,6 +155,9 @@ class EtcdServer:
             BackendError: The engine refused the last writes.
         """
         assert self._node is not None and self._committer is not None, "stopped before it was started"
+        if self._slow is not None:
+            # The open batch may hold half of that entry.  The log has all of it, for the next start.
+            self._committer.give_up(Failure(StoppedError()))
         self._halt()
         log_at_rest = self._node.stop()
         committed = self._committer.stop().addBoth(lambda result: log_at_rest.addCallback(lambda _: result))
@@ -162,7 +172,8 @@ class EtcdServer:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        self._hashing.stop()
+        self._reading.stop()
+        self._applying.stop()
         self._compacting.stop()
         self._waits.fail_all(error)
         self._node.reads.fail_all(error)
@@ -235,7 +246,7 @@ class EtcdServer:
 
     def _begin_turn(self) -> None:
         """Once for all proposals of a turn."""
-        if self.pending.full:
+        if self.pending.full or len(self._backlog) >= BACKLOG_MAX:
             raise TooManyRequestsError
         self._new_deadline()
         self._wake()
@@ -271,6 +282,19 @@ class EtcdServer:
         if self._node is not None:
             self._node.flush()
 
+    def read_slowly(self, work: Work[bytes]) -> Deferred[bytes]:
+        """
+        Go on with a read that takes more than a turn.
+
+        Returns:
+            Fires with its result.
+
+        Raises:
+            StoppedError: The member stops.
+            Exception: What the work raises.
+        """
+        return self._reading.run(work)
+
     def hash(self, revision: int) -> Deferred[Any]:
         """
         Hash the store up to a revision, in slices.
@@ -290,7 +314,7 @@ class EtcdServer:
             raise TooManyRequestsError
         hashing = self.store.hash(revision)
         self._hashes += 1
-        return self._hashing.run(hashing).addBoth(self._hashed)
+        return self._reading.run(hashing).addBoth(self._hashed)
 
     def _hashed(self, result: Any) -> Any:
         self._hashes -= 1
@@ -306,7 +330,7 @@ class EtcdServer:
         assert self._committer is not None
         return self._committer.flush().addErrback(_stopped)
 
-    def compact_later(self, revision: int, work: Iterator[None]) -> None:
+    def compact_later(self, revision: int, work: Work[None]) -> None:
         """The work of a compaction that was accepted."""
         self.compactions.add(work)
 
@@ -329,13 +353,24 @@ class EtcdServer:
 
     # Committed entries.
 
-    def apply(self, entries: Sequence[Entry]) -> None:
+    def apply(self, entries: Sequence[Entry]) -> int:
         """
         Carry out committed entries, in order, each exactly once.
+
+        Returns:
+            The index of the last entry carried out.  After one that takes many turns the others are put off;
+            `RaftNode.applied_to` hears of them.
 
         Raises:
             Exception: An entry cannot be carried out; the member must stop.
         """
+        if self._slow is None:
+            self._apply(iter(entries))
+        else:
+            self._backlog.extend(entries)
+        return self.applied_index
+
+    def _apply(self, entries: Iterator[Entry]) -> None:
         pending = self._pending_requests
         apply = self._applier.apply  # type: ignore[union-attr]
         for entry in entries:
@@ -347,41 +382,70 @@ class EtcdServer:
             if entry.index <= self.applied_index:
                 continue  # the backend has its effects already: the log is replayed after a restart
             if waiting is None:
-                self._apply_strange(entry)
+                request, waiter = _decoded(entry), None
             else:
                 _, request, waiter, _ = waiting
-                try:
-                    response = apply(request, entry)
-                except EtcdError as error:
-                    self.applied_index, self.applied_term = entry.index, entry.term
-                    if waiter is not None:
-                        waiter.fail(error.code, error.message)
-                except Exception:
-                    if waiter is not None:
-                        waiter.fail(StoppedError.code, StoppedError.message)
-                    raise
-                else:
-                    # First, for whoever is told may have the batch sealed.
-                    self.applied_index, self.applied_term = entry.index, entry.term
-                    if waiter is not None:
-                        waiter.reply(response)
+            try:
+                response = apply(request, entry)
+            except EtcdError as error:
+                self._refused(entry, waiter, error)
+            except Exception:
+                if waiter is not None:
+                    waiter.fail(StoppedError.code, StoppedError.message)
+                raise
+            else:
+                if type(response) is not bytes:
+                    self._backlog.extend(entries)
+                    self._apply_slowly(entry, waiter, response)
+                    return
+                # First, for whoever is told may have the batch sealed.
+                self.applied_index, self.applied_term = entry.index, entry.term
+                if waiter is not None:
+                    waiter.reply(response)
         if not self._ready.called:
             self._check_ready()
         assert self._committer is not None
         self._committer.check()
 
-    def _apply_strange(self, entry: Entry) -> None:
-        """An entry that nobody here waits for: replayed, or somebody else's, or given up on."""
-        try:
-            request = kinds.decode(entry.data)
-        except (DecodeError, ValueError) as error:
-            raise ValueError(f"log entry {entry.index} holds no request that this version knows") from error
-        try:
-            assert self._applier is not None
-            self._applier.apply(request, entry)
-        except EtcdError as error:
-            self._log.debug("Entry {index} was refused: {error}", index=entry.index, error=error)
+    def _refused(self, entry: Entry, waiter: Waiter | None, error: EtcdError) -> None:
+        """An entry that changed nothing, here and on every other member."""
         self.applied_index, self.applied_term = entry.index, entry.term
+        if waiter is not None:
+            waiter.fail(error.code, error.message)
+        else:
+            self._log.debug("Entry {index} was refused: {error}", index=entry.index, error=error)
+
+    def _apply_slowly(self, entry: Entry, waiter: Waiter | None, work: Work[bytes]) -> None:
+        """Carry out one entry in many turns; the backlog follows."""
+        self._slow = entry, waiter
+        self._applying.run(work).addCallbacks(self._slowly_applied, self._not_applied).addErrback(self.failed)
+
+    def _slowly_applied(self, response: bytes) -> None:
+        assert self._slow is not None
+        entry, waiter = self._slow
+        self.applied_index, self.applied_term = entry.index, entry.term
+        if waiter is not None:
+            waiter.reply(response)
+        self._apply_backlog()
+
+    def _not_applied(self, failure: Failure) -> None:
+        assert self._slow is not None
+        entry, waiter = self._slow
+        error = failure.value
+        if self._refusal is None and isinstance(error, EtcdError):
+            self._refused(entry, waiter, error)
+            self._apply_backlog()
+            return
+        if waiter is not None:
+            waiter.fail(StoppedError.code, StoppedError.message)
+        if self._refusal is None:
+            self.failed(failure)
+
+    def _apply_backlog(self) -> None:
+        self._slow = None
+        backlog, self._backlog = self._backlog, deque()
+        self._apply(iter(backlog))
+        self.node.applied_to(self.applied_index)
 
     def _apply_raft_entry(self, entry: Entry) -> None:
         """An entry of raft's own: a leader's first, or a change of membership."""
@@ -400,6 +464,14 @@ class EtcdServer:
         in_office = self.node.is_leader and self.applied_term == self.node.raft.term
         if in_office and published and self.cluster.version:
             self._ready.callback(None)
+
+
+def _decoded(entry: Entry) -> Request:
+    """The request of an entry that nobody here waits for: replayed, or somebody else's, or given up on."""
+    try:
+        return kinds.decode(entry.data)
+    except (DecodeError, ValueError) as error:
+        raise ValueError(f"log entry {entry.index} holds no request that this version knows") from error
 
 
 def _stopped(failure: Failure) -> None:

@@ -34,7 +34,8 @@ class RaftNode:
         storage: What raft reads back of its log.
         wal: What survives a crash.
         tick_seconds: The length of a tick.
-        apply: Carries out committed entries, in order.
+        apply: Carries out committed entries, in order; returns how far it is by then.  What it put off, it
+            tells `applied_to` about later.
         failed: Called when the log or the applier failed; the member must stop.
         next_context: First number for `ReadIndex`.
     """
@@ -48,7 +49,7 @@ class RaftNode:
         storage: MemoryStorage,
         wal: IWAL,
         tick_seconds: float,
-        apply: Callable[[Sequence[Entry]], None],
+        apply: Callable[[Sequence[Entry]], int],
         failed: Callable[[Failure], None],
         next_context: int,
     ) -> None:
@@ -65,6 +66,8 @@ class RaftNode:
         self._stopped = False
         self._wants_to_lead = False
         self._applied = 0
+        self._awaited = 0
+        """The index that must be applied before raft may advance; 0 when it may."""
         self._kept_entries = 0
         self.proposals: list[bytes] = []
         """What the turn brought, to be proposed by `flush`."""
@@ -157,6 +160,8 @@ class RaftNode:
                 if ready.hard_state is not None and not ready.must_sync:
                     # Only the commit index moved: nothing waits for that, and the log keeps it in memory.
                     self._wal.save(ready.hard_state, ()).addErrback(self._fail)
+                if self._awaited:
+                    return  # still busy
         except Exception:
             # An entry that cannot be applied here would make this member differ from the others: stop.
             self._fail(Failure())
@@ -168,6 +173,11 @@ class RaftNode:
         self._saving = None
         if not self._stopped:
             self._after_save(ready)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Go on after waiting, unless there is something else to wait for."""
+        if not self._awaited:
             self._busy = False
             self._campaign()
             # Answer those who waited for this save before the next one begins.
@@ -191,11 +201,15 @@ class RaftNode:
             )
         committed = ready.committed
         if committed:
-            self._apply(committed)
-            self._applied = committed[-1].index
+            last = committed[-1].index
+            self._applied = min(self._apply(committed), last)
             for applied in self.on_applied:
                 applied()
-        self._raft.advance()
+            if self._applied < last and any(entry.type for entry in committed):
+                # A change of membership must be in force before raft takes the next one.
+                self._awaited = last
+        if not self._awaited:
+            self._raft.advance()
         if committed:
             self.reads.applied_to(self._applied)
         if self._applied - self._storage.first_index() > self._kept_entries + COMPACT_EVERY:
@@ -203,6 +217,17 @@ class RaftNode:
         if ready.soft_state is not None and ready.soft_state.role == Role.LEADER:
             for became_leader in self.on_leader:
                 became_leader()
+
+    def applied_to(self, index: int) -> None:
+        """Entries that ``apply`` had put off are carried out now, up to ``index``."""
+        self._applied = index
+        for applied in self.on_applied:
+            applied()
+        self.reads.applied_to(index)
+        if self._awaited and index >= self._awaited:
+            self._awaited = 0
+            self._raft.advance()
+            self._go_on()
 
     def _compact(self) -> None:
         """Forget applied entries, but for those that a slow follower may ask for; alone, there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -11,31 +11,34 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from twistedetcd.errors import StoppedError
+from twistedetcd.interfaces import Work
 
 
 class Slices:
     """
-    Runs generators, one slice at a time and taking turns, with a pause between slices.
+    Carries out slow work, one slice at a time and taking turns, with a pause between slices.
 
     Args:
         clock: Calls back after the pause.
         pause_seconds: The pause; 0 for the next turn.
+        running_max: How many works take turns; others wait for one of them to end.
     """
 
-    def __init__(self, clock: IReactorTime, pause_seconds: float = 0.0) -> None:
+    def __init__(self, clock: IReactorTime, pause_seconds: float = 0.0, running_max: int = 4) -> None:
         self._clock = clock
         self._pause_seconds = pause_seconds
-        # Each with its last item.
-        self._works: deque[tuple[Iterator[Any], Deferred[Any], Any]] = deque()
+        self._running_max = running_max
+        self._running: deque[tuple[Work[Any], Deferred[Any]]] = deque()
+        self._waiting: deque[tuple[Work[Any], Deferred[Any]]] = deque()
         self._next: IDelayedCall | None = None
         self._stopped = False
 
-    def run(self, work: Iterator[Any]) -> Deferred[Any]:
+    def run(self, work: Work[Any]) -> Deferred[Any]:
         """
         Run ``work`` to its end.
 
         Returns:
-            Fires with the last item.
+            Fires with its result.
 
         Raises:
             StoppedError: `stop` came before the end.
@@ -44,26 +47,34 @@ class Slices:
         if self._stopped:
             return fail(StoppedError())
         done: Deferred[Any] = Deferred()
-        self._works.append((work, done, None))
+        room = len(self._running) < self._running_max
+        (self._running if room else self._waiting).append((work, done))
         self._schedule()
         return done
 
     def _schedule(self) -> None:
-        if self._works and self._next is None:
+        if self._running and self._next is None:
             self._next = self._clock.callLater(self._pause_seconds, self._step)
 
     def _step(self) -> None:
         self._next = None
-        work, done, last = self._works.popleft()
+        work, done = self._running.popleft()
         try:
-            last = next(work)
-        except StopIteration:
-            done.callback(last)
+            next(work)
+        except StopIteration as end:
+            self._ended()
+            done.callback(end.value)
         except Exception:
+            self._ended()
             done.errback()
         else:
-            self._works.append((work, done, last))
+            self._running.append((work, done))
         self._schedule()
+
+    def _ended(self) -> None:
+        """One work less: the one that has waited longest takes its place."""
+        if self._waiting:
+            self._running.append(self._waiting.popleft())
 
     def stop(self) -> None:
         """Give up what is not finished."""
@@ -71,9 +82,11 @@ class Slices:
         if self._next is not None:
             self._next.cancel()
             self._next = None
-        works = list(self._works)
-        self._works.clear()
-        for _, done, _ in works:
+        works = [*self._running, *self._waiting]
+        self._running.clear()
+        self._waiting.clear()
+        for work, done in works:
+            work.close()
             done.errback(StoppedError())
 
 
@@ -89,12 +102,12 @@ class CompactionQueue:
     def __init__(self, slices: Slices, failed: Callable[[Failure], None]) -> None:
         self._slices = slices
         self._failed = failed
-        self._queue: deque[Iterator[None]] = deque()
+        self._queue: deque[Work[None]] = deque()
         self._idle: list[Deferred[None]] = []
         self._running = False
         self._stopped = False
 
-    def add(self, work: Iterator[None]) -> None:
+    def add(self, work: Work[None]) -> None:
         """Queue the work of a compaction; their revisions only ever rise."""
         self._queue.append(work)
         if not self._running:
