@@ -102,6 +102,7 @@ class LimitTests(RangeCase):
         fields = {"limit": 1, "min_mod_revision": 100, "sort_order": DESCEND, "keys_only": True}
         self.assertEqual(("", False, 4), self.find(count_only=True, **fields))
         self.assertEqual(("", False, 2), self.find(count_only=True, revision=3))
+        self.assertEqual(("", False, 1), self.find(b"a", b"", count_only=True))
 
     def test_keys_only(self) -> None:
         """Everything but the value, and the order is still by real values."""

@@ -57,7 +57,8 @@ class ReadTransaction:
     ) -> Iterator[Part]:
         main = self._checked(revision)
         if end is None:
-            return iter([self.range(key, None, main)])
+            records, count = self.range(key, None, main)
+            return iter([(records[:limit], count)])
         store = self._store
         return scan(self._index, self._pending, key, end, limit, main, lambda: store.shows(main))
 
@@ -138,7 +139,8 @@ class WriteTransaction:
     ) -> Iterator[Part]:
         main = self._checked(revision)
         if end is None:
-            return iter([self.range(key, None, main)])
+            records, count = self.range(key, None, main)
+            return iter([(records[:limit], count)])
         present = main == self.revision
         return scan(self._index, self._pending, key, end, limit, main, lambda: present)
 
