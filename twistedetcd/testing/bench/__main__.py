@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -16,21 +17,23 @@ from typing import Any
 
 from twistedetcd.testing.bench import messages, report
 from twistedetcd.testing.bench.client import CallError, ServerFaultError
+from twistedetcd.testing.bench.large import Large, LargeResult
 from twistedetcd.testing.bench.load import Generators
 from twistedetcd.testing.bench.machine import facts
 from twistedetcd.testing.bench.measure import Bench, Result
 from twistedetcd.testing.bench.processes import BenchError, Children
-from twistedetcd.testing.bench.rows import ROWS, Row, Table, select
+from twistedetcd.testing.bench.rows import LARGE_ROWS, ROWS, Row, Table, select, select_large
 from twistedetcd.testing.bench.servers import find_etcd, find_h2load, first_line, start_etcd, start_ours
+from twistedetcd.testing.bench.turns import FILE_VARIABLE
 
-ROUNDS, SECONDS, KEYS = 5, 2.0, 100_000
-QUICK_ROUNDS, QUICK_SECONDS, QUICK_KEYS = 1, 0.3, messages.KEYS_MIN
+ROUNDS, SECONDS, KEYS, LARGE_KEYS = 5, 2.0, 100_000, 1_000_000
+QUICK_ROUNDS, QUICK_SECONDS, QUICK_KEYS, QUICK_LARGE_KEYS = 1, 0.3, messages.KEYS_MIN, 20_000
 INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    names = ", ".join(row.name for row in ROWS)
+    names = ", ".join(row.name for row in (*ROWS, *LARGE_ROWS))
     options = argparse.ArgumentParser(
         prog="python -m twistedetcd.testing.bench",
         description="Measure a member beside etcd on this machine, in turns.  etcd is what the variable ETCD "
@@ -45,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
         "--keys",
         type=int,
         help=f"keys in the store, and revisions of the hot key ({KEYS:,}); by the thousand",
+    )
+    options.add_argument(
+        "--large-keys", type=int, help=f"keys in the store of P13, P14 and the rows L ({LARGE_KEYS:,})"
     )
     options.add_argument(
         "--quick", action="store_true", help="one short round on a small store, to see that it works"
@@ -73,8 +79,11 @@ def settle_options(options: argparse.Namespace) -> None:
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     options.keys = options.keys or (QUICK_KEYS if options.quick else KEYS)
+    options.large_keys = options.large_keys or (QUICK_LARGE_KEYS if options.quick else LARGE_KEYS)
     if options.rounds < 1 or options.seconds < 0 or options.requests < 0:
         raise BenchError("--rounds, --seconds and --requests must be positive.")
+    if options.large_keys < messages.KEYS_MIN:
+        raise BenchError(f"--large-keys must be at least {messages.KEYS_MIN:,}.")
     if options.directory is not None and not options.directory.is_dir():
         raise BenchError(f"--directory: {options.directory} is not a directory.")
     if options.keys < messages.KEYS_MIN or options.keys % 1000:
@@ -88,36 +97,63 @@ def bench(options: argparse.Namespace) -> list[Result]:
     Raises:
         BenchError: Nothing can be measured.
     """
-    rows = select(options.rows)
+    rows, large_rows = select(options.rows), select_large(options.rows)
     h2load, etcd = find_h2load(), find_etcd(os.environ)
-    with (
-        tempfile.TemporaryDirectory(prefix="twistedetcd-bench-", dir=options.directory) as name,
-        Children() as children,
-    ):
+    results: list[Result] = []
+    large: list[LargeResult] = []
+    with tempfile.TemporaryDirectory(prefix="twistedetcd-bench-", dir=options.directory) as name:
         directory = Path(name)
         machine = facts(directory) | {"h2load": first_line([h2load, "--version"])}
-        one, other = start_etcd(children, etcd, directory), start_ours(children, options.ours, directory)
-        machine["etcd"] = f"{one.version} ({etcd})"
+        machine["etcd"] = f"{first_line([etcd, '--version']).removeprefix('etcd Version: ')} ({etcd})"
         print(report.machine_lines(machine), flush=True)
-        settings = {name: getattr(options, name) for name in ("rounds", "seconds", "requests", "keys")}
-        work = Bench(
-            children=children,
-            generators=Generators(children),
-            h2load=h2load,
-            directory=directory,
-            etcd=one,
-            ours=other,
-            rounds=options.rounds,
-            seconds=options.seconds,
-            requests=options.requests,
-            tell=_tell,
-        )
-        results = _measured(work, rows, options.keys)
+        if rows:
+            with Children() as children:
+                results = _measured(_prepared(children, directory, h2load, etcd, options), rows, options.keys)
+            print("\n" + report.tables(results), flush=True)
+        if large_rows:
+            with Children() as children:
+                large = _large(children, directory, etcd, options).measure(large_rows)
+            print("\n" + report.large_table(large), flush=True)
     if options.json is not None:
-        figures = report.as_json(machine, settings, results)
+        names = ("rounds", "seconds", "requests", "keys", "large_keys")
+        settings = {name: getattr(options, name) for name in names}
+        figures = report.as_json(machine, settings, results, large)
         options.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
-    print("\n" + report.tables(results))
     return results
+
+
+def _prepared(
+    children: Children, directory: Path, h2load: str, etcd: str, options: argparse.Namespace
+) -> Bench:
+    """Both servers, started."""
+    return Bench(
+        children=children,
+        generators=Generators(children),
+        h2load=h2load,
+        directory=directory,
+        etcd=start_etcd(children, etcd, directory),
+        ours=start_ours(children, options.ours, directory),
+        rounds=options.rounds,
+        seconds=options.seconds,
+        requests=options.requests,
+        tell=_tell,
+    )
+
+
+def _large(children: Children, directory: Path, etcd: str, options: argparse.Namespace) -> Large:
+    """Both servers on other stores, not started yet."""
+    place = directory / "large"
+    place.mkdir()
+    file = place / "turns"
+    timed = options.ours or f"{shlex.quote(sys.executable)} -m twistedetcd.testing.bench.turns"
+    return Large(
+        children=children,
+        start_etcd=lambda: start_etcd(children, etcd, place),
+        start_ours=lambda: start_ours(children, timed, place, {FILE_VARIABLE: str(file)}),
+        turns=None if options.ours else file,
+        keys=options.large_keys,
+        tell=_tell,
+    )
 
 
 def _measured(work: Bench, rows: Sequence[Row], keys: int) -> list[Result]:

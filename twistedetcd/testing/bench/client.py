@@ -55,7 +55,7 @@ class Answer(NamedTuple):
     stream_id: int
     status: bytes
     text: bytes
-    body: bytes
+    body: bytes | bytearray
 
     @property
     def ok(self) -> bool:
@@ -90,7 +90,7 @@ class Inbox:
         """Bytes of DATA that the server will still take; the owner subtracts what it sends."""
         self._decoder = Decoder()
         self._remembered: dict[bytes, tuple[bytes, bytes]] = {}
-        self._bodies: dict[int, bytes] = {}
+        self._bodies: dict[int, bytes | bytearray] = {}
         self._rest = b""
         self._received = 0
 
@@ -115,10 +115,14 @@ class Inbox:
             at = stop
             if kind == DATA and not flags & (PADDED | END_STREAM):
                 self._received += stop - start
-                if stream_id in bodies:
-                    bodies[stream_id] += data[start:stop]
-                else:
+                before = bodies.get(stream_id)
+                if before is None:
                     bodies[stream_id] = data[start:stop]
+                else:
+                    # Large ones come in thousands of frames.
+                    held = before if isinstance(before, bytearray) else bytearray(before)
+                    held += data[start:stop]
+                    bodies[stream_id] = held
             elif kind == HEADERS and flags & END_HEADERS and not flags & (PADDED | PRIORITIZED):
                 block = data[start:stop]
                 status, text = self._remembered.get(block) or self._fields(block)
@@ -165,8 +169,8 @@ class Client:
         OSError: Nobody listens.
     """
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
+    def __init__(self, port: int, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout_seconds)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._inbox = Inbox()
         self._next_id = 1
@@ -202,7 +206,7 @@ class Client:
         for answer in self.exchange(frames, 5 + len(messages[0]), streams):
             if not answer.ok:
                 raise CallError(answer)
-            yield answer.body[5:]
+            yield bytes(answer.body[5:])
 
     def exchange(self, frames: Sequence[bytes], body_bytes: int, streams: int) -> Iterator[Answer]:
         """

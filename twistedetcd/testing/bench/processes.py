@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -111,6 +112,17 @@ class Children:
                     waiting.remove(pid)
         return [finished[process.pid] for process in processes]
 
+    def end(self, pid: int) -> None:
+        """
+        Ask a server to end, and wait until it has.
+
+        Raises:
+            BenchError: Another one ended meanwhile.
+        """
+        process = self._running[pid]
+        process.send_signal(signal.SIGTERM)
+        self.finish([process])
+
     def _reap(self, pid: int) -> Finished:
         """Take the last words of a process that has ended."""
         now = time.perf_counter()
@@ -127,6 +139,11 @@ class Children:
 def cpu_seconds(pid: int) -> float:
     """CPU time that a running process has used, over all its threads, those that ended too."""
     return parse_stat(Path(f"/proc/{pid}/stat").read_text())
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a running process occupies."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def parse_stat(text: str) -> float:

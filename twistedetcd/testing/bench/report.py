@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from twistedetcd.testing.bench.large import TURN_GOAL_MS, LargeResult
 from twistedetcd.testing.bench.measure import CORE_SHARE_MAX, Result, Run
 from twistedetcd.testing.bench.rows import Table
 
@@ -22,6 +23,7 @@ HEADINGS = (
     "generator etcd",
     "generator ours",
 )
+LARGE_HEADINGS = ("row", "work", "etcd", "ours", "etcd / ours", "longest turn", "goal", "met?")
 NOTES = (
     "Median of all rounds (lowest..highest).  The ratio is ours / etcd of the same round.  CPU µs: CPU time "
     "of the server for each request.  Generator: share of a core that the busiest generator process used; "
@@ -56,6 +58,34 @@ def tables(results: Sequence[Result]) -> str:
                 lines += [f"- {result.row.name} is invalid: {problem}" for problem in result.problems]
             parts.append("\n".join(lines).rstrip())
     return "\n\n".join([*parts, NOTES])
+
+
+def large_table(results: Sequence[LargeResult]) -> str:
+    """The table about a large store, and below it what each work took."""
+    if not results:
+        return ""
+    lines = [
+        "## A store of a million keys",
+        "",
+        *_markdown([LARGE_HEADINGS, *map(_large_cells, results)]),
+        "",
+    ]
+    lines += [f"- {result.row.name}: {'; '.join(result.notes)}" for result in results if result.notes]
+    return "\n".join(lines).rstrip()
+
+
+def _large_cells(result: LargeResult) -> tuple[str, ...]:
+    turn, goal = result.turn_ms, result.row.goal
+    return (
+        result.row.name,
+        f"{result.row.work}, {result.row.unit}",
+        _spread(result.etcd, "{:,.1f}".format),
+        _spread(result.ours, "{:,.1f}".format),
+        f"{result.ratio:.2f}",
+        "" if turn is None else f"{turn:.0f} ms",
+        f"{goal:.1f}" if goal is not None else f"{TURN_GOAL_MS:.0f} ms",
+        "yes" if result.met else "no",
+    )
 
 
 def _cells(result: Result) -> tuple[str, ...]:
@@ -108,7 +138,12 @@ def machine_lines(facts: dict[str, Any]) -> str:
     return "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in facts.items())
 
 
-def as_json(facts: dict[str, Any], settings: dict[str, Any], results: Sequence[Result]) -> dict[str, Any]:
+def as_json(
+    facts: dict[str, Any],
+    settings: dict[str, Any],
+    results: Sequence[Result],
+    large: Sequence[LargeResult] = (),
+) -> dict[str, Any]:
     """Every figure of every run, for a program to read."""
     return {
         "machine": facts,
@@ -129,6 +164,21 @@ def as_json(facts: dict[str, Any], settings: dict[str, Any], results: Sequence[R
                 "ours": [_run(run) for run in result.ours],
             }
             for result in results
+        ],
+        "large": [
+            {
+                "name": result.row.name,
+                "work": result.row.work,
+                "unit": result.row.unit,
+                "goal": result.row.goal,
+                "met": result.met,
+                "ratio": result.ratio,
+                "etcd": result.etcd,
+                "ours": result.ours,
+                "longest_turn_ms": result.turn_ms,
+                "notes": result.notes,
+            }
+            for result in large
         ],
     }
 

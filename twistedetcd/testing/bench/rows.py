@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from twistedetcd.testing.bench import messages
 from twistedetcd.testing.bench.processes import BenchError
@@ -81,6 +82,33 @@ ROWS = (
 """The goals of the second and third table are those of the same work in the first."""
 
 
+class LargeRow(NamedTuple):
+    """
+    One line of the table.
+
+    Attributes:
+        name: As the option ``--rows`` names it.
+        work: What is measured.
+        unit: Of both figures; the smaller one is better.
+        goal: Of etcd's figure over ours; ``None`` where the longest turn has the goal.
+    """
+
+    name: str
+    work: str
+    unit: str
+    goal: float | None
+
+
+MEMORY = LargeRow("P13", "resident memory", "MiB", 1.0)
+RESTART = LargeRow("P14", "restart to ready", "s", 0.5)
+BIG_RANGE = LargeRow("L1", "slowest put beside a range of a tenth of the keys", "ms", None)
+HASHING = LargeRow("L2", "slowest put beside a HashKV of all", "ms", None)
+DELETING = LargeRow("L3", "slowest put beside a delete of all keys", "ms", None)
+COMPACTING = LargeRow("L4", "slowest put beside a compaction of all revisions", "ms", None)
+LARGE_ROWS = (MEMORY, RESTART, BIG_RANGE, HASHING, DELETING, COMPACTING)
+"""In the order they are measured: each leaves what the next one needs."""
+
+
 def select(names: str) -> list[Row]:
     """
     The rows that a comma-separated list names, in the order of the table; all if it is empty.
@@ -88,9 +116,20 @@ def select(names: str) -> list[Row]:
     Raises:
         BenchError: There is no such row.
     """
-    wanted = {name.strip().upper() for name in names.split(",") if name.strip()}
-    unknown = sorted(wanted - {row.name for row in ROWS})
+    wanted = _wanted(names)
+    return [row for row in ROWS if row.name in wanted]
+
+
+def select_large(names: str) -> list[LargeRow]:
+    """As `select`, of the rows about a large store."""
+    wanted = _wanted(names)
+    return [row for row in LARGE_ROWS if row.name in wanted]
+
+
+def _wanted(names: str) -> set[str]:
+    known = [row.name for row in (*ROWS, *LARGE_ROWS)]
+    wanted = {name.strip().upper() for name in names.split(",") if name.strip()} or set(known)
+    unknown = sorted(wanted.difference(known))
     if unknown:
-        known = ", ".join(row.name for row in ROWS)
-        raise BenchError(f"There is no row {unknown[0]}; the rows are {known}.")
-    return [row for row in ROWS if not wanted or row.name in wanted]
+        raise BenchError(f"There is no row {unknown[0]}; the rows are {', '.join(known)}.")
+    return wanted

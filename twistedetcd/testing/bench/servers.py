@@ -37,6 +37,8 @@ class Server:
     pid: int
     port: int
     client: Client
+    start_seconds: float = 0.0
+    """From its start until it answered."""
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -127,7 +129,9 @@ def start_etcd(children: Children, program: str, directory: Path) -> Server:
     return _start(children, "etcd", version, command, port, directory)
 
 
-def start_ours(children: Children, command: str, directory: Path) -> Server:
+def start_ours(
+    children: Children, command: str, directory: Path, variables: Mapping[str, str] | None = None
+) -> Server:
     """
     Start a member of ours, likewise.
 
@@ -136,13 +140,14 @@ def start_ours(children: Children, command: str, directory: Path) -> Server:
         command: Instead of the installed ``twistedetcd``, unless empty.  It is given etcd's flags, or if it
             has any of them the values of ``{directory}``, ``{port}`` and ``{peer_port}``.
         directory: Holds the data directory.
+        variables: Of its environment, besides ours.
 
     Raises:
         BenchError: It did not start.
     """
     port, peer_port = free_ports(2)
-    data = directory / "ours"
-    return _start(children, "ours", __version__, our_command(command, data, port, peer_port), port, directory)
+    words = our_command(command, directory / "ours", port, peer_port)
+    return _start(children, "ours", __version__, words, port, directory, variables)
 
 
 def our_command(command: str, data: Path, port: int, peer_port: int) -> list[str]:
@@ -182,18 +187,26 @@ def free_ports(count: int) -> list[int]:
 
 
 def _start(
-    children: Children, name: str, version: str, command: list[str], port: int, directory: Path
+    children: Children,
+    name: str,
+    version: str,
+    command: list[str],
+    port: int,
+    directory: Path,
+    variables: Mapping[str, str] | None = None,
 ) -> Server:
     # The variables of whoever calls us must not configure one server and not the other.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ETCD_")}
+    environment.update(variables or {})
     log = directory / f"{name}.log"
     with log.open("wb") as file:
         process = children.spawn(command, stdout=file, environment=environment)
-    end = time.monotonic() + READY_SECONDS_MAX
+    began = time.monotonic()
+    end = began + READY_SECONDS_MAX
     while process.poll() is None:
         client = _answering(port)
         if client is not None:
-            return Server(name, version, process.pid, port, client)
+            return Server(name, version, process.pid, port, client, time.monotonic() - began)
         if time.monotonic() > end:
             raise BenchError(f"{name} did not answer within {READY_SECONDS_MAX:.0f} s{_last_words(log)}")
         time.sleep(RETRY_SECONDS)
