@@ -205,6 +205,26 @@ class LifeTests(ServiceCase):
         self.assert_nothing_left()
 
     @inlineCallbacks
+    def test_fifty_lives(self) -> Any:
+        """Two members that start, serve and stop fifty times leave as much open as they found."""
+        pair = [self.build(), self.build(directory=os.path.join(self.directory, "two"), name="two")]
+        left = set()
+        for life in range(50):
+            for etcd in pair:
+                etcd.startService()
+            for etcd in pair:
+                yield etcd.ready
+                yield put(etcd, b"life", b"%d" % life)
+            for etcd in pair:
+                yield etcd.stopService()
+            self.assert_nothing_left()
+            calls = len(reactor.getDelayedCalls())
+            left.add((len(os.listdir("/proc/self/fd")), threading.active_count(), calls))
+        self.assertEqual(1, len(left), left)
+
+    test_fifty_lives.timeout = 60  # type: ignore[attr-defined]
+
+    @inlineCallbacks
     def test_stopped_before_ready(self) -> Any:
         """A member that is stopped before it serves says that it will not."""
         etcd = self.build("--fsync-in=thread")
