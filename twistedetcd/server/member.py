@@ -196,6 +196,11 @@ class EtcdServer:
         assert self._node is not None, "the member is not started"
         return self._node
 
+    @property
+    def pending_requests(self) -> int:
+        """How many requests are on their way through raft."""
+        return len(self._pending_requests)
+
     def _became_leader(self) -> None:
         """Say who we are and, once, which version the cluster is; then clients can be served."""
         attributes = ClusterMemberAttrSetRequest(member_ID=self.identity.id)

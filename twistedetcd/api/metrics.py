@@ -1,0 +1,85 @@
+"""
+What ``/metrics`` tells, under etcd's names.
+
+Everything is read when somebody asks: a member that is not watched counts nothing on its hot path.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from twistedetcd.config import ETCD_VERSION
+from twistedetcd.server.member import EtcdServer
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+_DESCRIPTORS = "/proc/self/fd"
+
+
+class MemberCollector(Collector):
+    """One member's state as gauges; the totals among them are gauges in etcd, too."""
+
+    def __init__(self, member: EtcdServer) -> None:
+        self._member = member
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Nothing beforehand: a member may not have started when it is registered."""
+        return []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The state of now."""
+        member = self._member
+        raft = member.node.raft.status()
+        store = member.store
+        for name, text, value in (
+            ("etcd_server_has_leader", "Whether a leader is known.", bool(raft.soft_state.lead)),
+            ("etcd_server_is_leader", "Whether this member leads.", member.node.is_leader),
+            ("etcd_server_is_learner", "Whether it is a learner.", raft.id in raft.configuration.learners),
+            ("etcd_server_proposals_committed_total", "The last index committed.", raft.hard_state.commit),
+            ("etcd_server_proposals_applied_total", "The last index applied.", member.applied_index),
+            ("etcd_server_proposals_pending", "Requests on their way.", member.pending_requests),
+            ("etcd_debugging_mvcc_current_revision", "The revision of the store.", store.revision),
+            ("etcd_debugging_mvcc_compact_revision", "Up to where it is compacted.", store.compact_revision),
+            ("etcd_debugging_mvcc_keys_total", "Keys that exist now.", store.count(b"", b"")),
+            ("etcd_mvcc_db_total_size_in_bytes", "Size of the engine's file.", member.pending.size_bytes()),
+            (
+                "etcd_mvcc_db_total_size_in_use_in_bytes",
+                "The same without free pages.",
+                member.pending.size_in_use_bytes(),
+            ),
+            ("os_fd_limit", "Most file descriptors.", resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        ):
+            yield GaugeMetricFamily(name, text, float(value))
+        if os.path.isdir(_DESCRIPTORS):
+            used = len(os.listdir(_DESCRIPTORS))
+            yield GaugeMetricFamily("os_fd_used", "File descriptors in use.", float(used))
+        yield _named("etcd_server_id", "Who this is.", "server_id", f"{raft.id:x}")
+        yield _named("etcd_server_version", "What it runs.", "server_version", ETCD_VERSION)
+        if member.cluster.version:
+            version = ".".join(member.cluster.version.split(".")[:2])
+            yield _named("etcd_cluster_version", "What all members can do.", "cluster_version", version)
+
+
+def _named(name: str, text: str, label: str, value: str) -> GaugeMetricFamily:
+    """A gauge that says something by its label."""
+    family = GaugeMetricFamily(name, text, labels=[label])
+    family.add_metric([value], 1.0)
+    return family
+
+
+class Metrics:
+    """The registry of one member; others in the process have their own."""
+
+    def __init__(self, member: EtcdServer) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(MemberCollector(member))
+        ProcessCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        """All of it, in Prometheus' text format."""
+        return generate_latest(self._registry)
