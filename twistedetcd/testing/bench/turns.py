@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -59,7 +60,8 @@ def install() -> None:
 
 
 if __name__ == "__main__":
-    from twistedetcd.tap import main
+    from twisted.scripts.twistd import run
 
     install()
-    main()
+    sys.argv[1:1] = ["-n", "--pidfile=", "etcd"]
+    run()
