@@ -11,5 +11,6 @@ Never: I/O, a clock, a random number (``Config.draw`` is handed in), the iterati
 May import ``twistedetcd.errors``.  Imported by wire, wal, cluster, server and testing.
 
 Inside, imports point down: node; roles; acknowledged; follower, candidate, leader; membership, election;
-replication; reads; state; log, unstable; storage; confchange, readonly; tracker; progress; quorum; types.
+replication; reads; state; log, unstable; storage; confchange, readonly; tracker; progress; quorum; describe;
+types.
 """

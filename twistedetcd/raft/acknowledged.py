@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twistedetcd.raft.confchange import describe
+from twistedetcd.raft.describe import describe
 from twistedetcd.raft.errors import ProposalDroppedError
 from twistedetcd.raft.leader import propose
 from twistedetcd.raft.sizes import payload_size

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from twistedetcd.raft.changebytes import decode_change
-from twistedetcd.raft.confchange import describe, describe_change
+from twistedetcd.raft.describe import describe, describe_change
 from twistedetcd.raft.errors import InvariantError, ProposalDroppedError
 from twistedetcd.raft.progress import Progress, ProgressState
 from twistedetcd.raft.reads import acknowledge, broadcast_heartbeat

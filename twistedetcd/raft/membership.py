@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from twistedetcd.raft.confchange import Changer, describe, restore
+from twistedetcd.raft.confchange import Changer, restore
+from twistedetcd.raft.describe import describe
 from twistedetcd.raft.errors import ConfChangeError, InvariantError
 from twistedetcd.raft.progress import Progress
 from twistedetcd.raft.replication import broadcast_append, maybe_commit, send_append

@@ -58,6 +58,11 @@ class RawNode:
         """What `advance` tells raft: fixed when the Ready was handed out."""
 
     @property
+    def config(self) -> Config:
+        """What this member was told at its start."""
+        return self._raft.config
+
+    @property
     def id(self) -> int:
         """The id of this member."""
         return self._raft.id

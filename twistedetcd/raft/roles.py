@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from twistedetcd.raft import acknowledged, candidate, election, follower, leader, reads
+from twistedetcd.raft.describe import message_name
 from twistedetcd.raft.errors import LocalMessageError, PeerNotFoundError
 from twistedetcd.raft.state import Raft
 from twistedetcd.raft.types import APPEND_THREAD, APPLY_THREAD, NOBODY, Message, MessageType, Role
@@ -152,7 +153,7 @@ def _from_later_term(raft: Raft, message: Message) -> bool:
             "{id:x} [term: {term}] received a {type} message with higher term from {sender:x} [term: {news}]",
             id=raft.id,
             term=raft.term,
-            type=type_name(message.type),
+            type=message_name(message.type),
             sender=message.sender,
             news=message.term,
         )
@@ -187,16 +188,11 @@ def _from_earlier_term(raft: Raft, message: Message) -> bool:
             "{id:x} [term: {term}] ignored a {type} message with lower term from {sender:x} [term: {news}]",
             id=raft.id,
             term=raft.term,
-            type=type_name(message.type),
+            type=message_name(message.type),
             sender=message.sender,
             news=message.term,
         )
     return False
-
-
-def type_name(kind: MessageType) -> str:
-    """The type as raftpb spells it."""
-    return "Msg" + "".join(word.title() for word in kind.name.split("_"))
 
 
 def tick(raft: Raft) -> None:

@@ -6,8 +6,9 @@ The reactions to messages are functions of this state, in the modules beside it;
 
 from __future__ import annotations
 
-from twistedetcd.raft.confchange import describe, restore
+from twistedetcd.raft.confchange import restore
 from twistedetcd.raft.config import Config
+from twistedetcd.raft.describe import describe
 from twistedetcd.raft.errors import InvariantError
 from twistedetcd.raft.log import RaftLog
 from twistedetcd.raft.progress import Inflights, Progress
