@@ -213,7 +213,7 @@ class ChangeTests(SynchronousTestCase):
         for kind in (EntryType.CONF_CHANGE, EntryType.CONF_CHANGE_V2):
             try:
                 decode_change(Entry(1, 1, data, kind))
-            except ValueError:
+            except ConfChangeError:
                 continue
 
 

@@ -11,9 +11,8 @@ from typing import TypeAlias
 
 from twistedetcd.raft import acknowledged, candidate, election, follower, leader, reads
 from twistedetcd.raft.describe import message_name
-from twistedetcd.raft.errors import LocalMessageError, PeerNotFoundError
 from twistedetcd.raft.state import Raft
-from twistedetcd.raft.types import APPEND_THREAD, APPLY_THREAD, NOBODY, Message, MessageType, Role
+from twistedetcd.raft.types import NOBODY, Message, MessageType, Role
 
 Reaction: TypeAlias = Callable[[Raft, Message], None]
 
@@ -71,48 +70,6 @@ REACTIONS: Mapping[Role, Mapping[MessageType, Reaction]] = {
 
 _FROM_LEADER = frozenset({MessageType.APP, MessageType.HEARTBEAT, MessageType.SNAP})
 _REQUESTS = frozenset({MessageType.VOTE, MessageType.PRE_VOTE})
-_LOCAL = frozenset(
-    {
-        MessageType.HUP,
-        MessageType.BEAT,
-        MessageType.UNREACHABLE,
-        MessageType.SNAP_STATUS,
-        MessageType.CHECK_QUORUM,
-        MessageType.STORAGE_APPEND,
-        MessageType.STORAGE_APPEND_RESP,
-        MessageType.STORAGE_APPLY,
-        MessageType.STORAGE_APPLY_RESP,
-    }
-)
-_RESPONSES = frozenset(
-    {
-        MessageType.APP_RESP,
-        MessageType.VOTE_RESP,
-        MessageType.PRE_VOTE_RESP,
-        MessageType.HEARTBEAT_RESP,
-        MessageType.UNREACHABLE,
-        MessageType.READ_INDEX_RESP,
-        MessageType.STORAGE_APPEND_RESP,
-        MessageType.STORAGE_APPLY_RESP,
-    }
-)
-_STORAGE = (APPEND_THREAD, APPLY_THREAD)
-
-
-def check_sender(raft: Raft, message: Message) -> None:
-    """
-    Refuse what must not come from outside.
-
-    Raises:
-        LocalMessageError: A type that only this member sends itself.
-        PeerNotFoundError: An answer from a stranger.
-    """
-    if message.sender in _STORAGE:
-        return
-    if message.type in _LOCAL:
-        raise LocalMessageError
-    if message.type in _RESPONSES and message.sender not in raft.tracker.members:
-        raise PeerNotFoundError
 
 
 def step(raft: Raft, message: Message) -> None:

@@ -117,8 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
     options = argparse.ArgumentParser(
         prog="python -m twistedetcd.testing.bench.raft",
-        description=f"The cost of appending and committing {ENTRY_BYTES}-byte entries: members in one process, "
-        "logs in memory.  The median of the rounds, and their spread.",
+        description=f"The cost of appending and committing {ENTRY_BYTES}-byte entries: members in one "
+        "process, logs in memory.  The median of the rounds, and their spread.",
     )
     options.add_argument("--rounds", type=int, default=ROUNDS, help=f"runs of each row ({ROUNDS})")
     options.add_argument("--entries", type=int, default=ENTRIES, help=f"entries of a run ({ENTRIES:,})")
