@@ -155,6 +155,12 @@ class StorageErrorTests(SynchronousTestCase):
         [message] = member.node.ready().messages
         self.assertEqual((MessageType.SNAP, 2), (message.type, message.to))
 
+    def test_impossible_configuration(self) -> None:
+        """A stored configuration that no changes lead to: the member must not start (raft.md 12)."""
+        storage = MemoryStorage()
+        storage.apply_snapshot(Snapshot(1, 1, ConfState((1, 2), (2,))))
+        self.assertRaises(InvariantError, Member, storage=storage)
+
 
 class OutstandingTests(SynchronousTestCase):
     """Entries handed out to be applied count until they are let go of (raft.md 5)."""
