@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import TypeAlias
 
 from twistedetcd.raft.changebytes import decode_change
@@ -30,6 +31,7 @@ MemberReaction: TypeAlias = Callable[[Raft, Message, Progress], None]
 def from_member(reaction: MemberReaction) -> Callable[[Raft, Message], None]:
     """A reaction to somebody in the configuration; others are not heard."""
 
+    @wraps(reaction)
     def react(raft: Raft, message: Message) -> None:
         progress = raft.tracker.members.get(message.sender)
         if progress is not None:
