@@ -132,6 +132,7 @@ class ReplayTests(SynchronousTestCase):
             "campaign 1",
             "raft-log x",
             "add-nodes 1 foo=1",
+            "add-nodes 1 read-only=lease-based",
             "deliver-msgs 1 drop=(1)",
             "deliver-msgs type=X",
         ):

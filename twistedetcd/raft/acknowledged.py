@@ -27,7 +27,8 @@ def snapshot_saved(raft: Raft, message: Message) -> None:
 def applied(raft: Raft, message: Message) -> None:
     """Entries are applied."""
     if message.entries:
-        _applied_to(raft, message.entries[-1].index, message.entries[-1].index)
+        last = message.entries[-1].index
+        _applied_to(raft, last, handed_out=last)
         if raft.uncommitted_bytes:
             raft.uncommitted_bytes = max(0, raft.uncommitted_bytes - payload_size(message.entries))
 

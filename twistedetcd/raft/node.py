@@ -151,6 +151,7 @@ class RawNode:
 
         Raises:
             ProposalDroppedError: As for `propose`.
+            ConfChangeError: A type of change that does not exist.
         """
         kind, data = encode_change(change)
         step(self._raft, Message(MessageType.PROP, entries=(Entry(0, 0, data, kind),)))

@@ -78,6 +78,7 @@ def step(raft: Raft, message: Message) -> None:
 
     Raises:
         ProposalDroppedError: It was a proposal, and this member cannot append or forward it.
+        ConfChangeError: A change of membership that cannot be read, or a snapshot with an impossible one.
     """
     if message.term and message.term != raft.term:
         news = _from_later_term if message.term > raft.term else _from_earlier_term

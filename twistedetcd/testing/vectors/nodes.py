@@ -92,11 +92,14 @@ def _node(environment: Environment, snapshot: Snapshot, options: dict[str, Any])
     storage = HistoryStorage(snapshot)
     if snapshot.index:
         storage.apply_snapshot(snapshot)
-    config = Config(
-        id=len(environment.nodes) + 1,
-        storage=storage,
-        draw=lambda ticks: 0,
-        trace=environment.output.trace,
-        **options,
-    )
+    try:
+        config = Config(
+            id=len(environment.nodes) + 1,
+            storage=storage,
+            draw=lambda ticks: 0,
+            trace=environment.output.trace,
+            **options,
+        )
+    except ValueError as error:
+        raise VectorError(str(error)) from None
     return Node(RawNode(config), storage, config.async_storage_writes)
