@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # What to test, and in how many processes: one, because trial's workers hang when there is no test to run.
-# What to pass to `make run` and `make bench`.
+# What to pass to `make run`, `make bench` and `make bench-raft`.
 T ?= tests
 JOBS ?=
 ARGS ?=
@@ -16,7 +16,7 @@ ARGS ?=
 TOOLS := nghttp:nghttp2-client h2load:nghttp2-client etcdctl:etcd-client
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -y
 
-.PHONY: help run test check bench proto tools
+.PHONY: help run test check bench bench-raft proto tools
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make test [T=tests.raft]          make check, then the tests"
 	@echo "make check                        lint, format, types, and who imports whom"
 	@echo "make bench [ARGS=...]             how fast it is"
+	@echo "make bench-raft [ARGS=...]        what raft alone costs"
 	@echo "make proto                        twistedetcd/pb/*.proto -> *_pb2.py and *_pb2.pyi"
 
 run: $(VENV)/run.stamp
@@ -41,6 +42,9 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp tools
 	$(BIN)/python -m twistedetcd.testing.bench $(ARGS)
+
+bench-raft: $(VENV)/dev.stamp
+	$(BIN)/python -m twistedetcd.testing.bench.raft $(ARGS)
 
 proto: $(VENV)/dev.stamp
 	$(BIN)/python -m twistedetcd.pb.generate

@@ -8,8 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.raft.driver import no_draw
 from twistedetcd.raft.changebytes import decode_change, encode_change
-from twistedetcd.raft.confchange import Changer, describe, restore
+from twistedetcd.raft.confchange import Changer, restore
 from twistedetcd.raft.config import Config
+from twistedetcd.raft.describe import describe
 from twistedetcd.raft.errors import ConfChangeError
 from twistedetcd.raft.progress import Inflights, Progress, ProgressState
 from twistedetcd.raft.quorum import (
@@ -212,7 +213,7 @@ class ChangeTests(SynchronousTestCase):
         for kind in (EntryType.CONF_CHANGE, EntryType.CONF_CHANGE_V2):
             try:
                 decode_change(Entry(1, 1, data, kind))
-            except ValueError:
+            except ConfChangeError:
                 continue
 
 

@@ -10,6 +10,7 @@ With care: ``quorum.py``, ``log.py`` and ``election.py``; a wrong line there los
 Never: I/O, a clock, a random number (``Config.draw`` is handed in), the iteration order of a set.
 May import ``twistedetcd.errors``.  Imported by wire, wal, cluster, server and testing.
 
-Inside, imports point down: node; roles; acknowledged; follower, candidate, leader; membership, election;
-replication; reads; state; log, unstable; storage; confchange, readonly; tracker; progress; quorum; types.
+Inside, imports point down: node; admission; roles; acknowledged; follower, candidate, leader; membership,
+election; replication; reads; state; log, unstable; storage; confchange, readonly; tracker; progress; quorum;
+describe; types.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twistedetcd.raft.confchange import describe
+from twistedetcd.raft.describe import describe
 from twistedetcd.raft.errors import ProposalDroppedError
 from twistedetcd.raft.leader import propose
 from twistedetcd.raft.sizes import payload_size
@@ -27,13 +27,14 @@ def snapshot_saved(raft: Raft, message: Message) -> None:
 def applied(raft: Raft, message: Message) -> None:
     """Entries are applied."""
     if message.entries:
-        _applied_to(raft, message.entries[-1].index)
+        last = message.entries[-1].index
+        _applied_to(raft, last, handed_out=last)
         if raft.uncommitted_bytes:
             raft.uncommitted_bytes = max(0, raft.uncommitted_bytes - payload_size(message.entries))
 
 
-def _applied_to(raft: Raft, index: int) -> None:
-    raft.log.applied_to(max(index, raft.log.applied))
+def _applied_to(raft: Raft, index: int, handed_out: int = 0) -> None:
+    raft.log.applied_to(max(index, raft.log.applied), handed_out)
     leaves = raft.tracker.configuration.auto_leave and raft.role is Role.LEADER
     if leaves and raft.log.applied >= raft.pending_conf_index:
         _leave_joint(raft)

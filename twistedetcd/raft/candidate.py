@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from twistedetcd.raft.describe import role_name
 from twistedetcd.raft.follower import take_from_leader
 from twistedetcd.raft.state import Raft
-from twistedetcd.raft.types import Message, Role
-
-_STATES = {Role.CANDIDATE: "StateCandidate", Role.PRE_CANDIDATE: "StatePreCandidate"}
+from twistedetcd.raft.types import Message
 
 
 def yield_to_leader(raft: Raft, message: Message) -> None:
@@ -19,5 +18,5 @@ def ignore_timeout_now(raft: Raft, message: Message) -> None:
     """It campaigns already."""
     if raft.trace:
         text = "{id:x} [term {term} state {state}] ignored MsgTimeoutNow from {sender:x}"
-        state = _STATES[raft.role]
+        state = role_name(raft.role)
         raft.trace("DEBUG", text, id=raft.id, term=raft.term, state=state, sender=message.sender)

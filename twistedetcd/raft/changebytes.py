@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from twistedetcd.raft.errors import ConfChangeError
 from twistedetcd.raft.types import ConfChange, ConfChangeSingle, ConfChangeV2, Entry, EntryType
 
 _VARINT, _BYTES = 0, 2
@@ -35,7 +36,7 @@ def decode_change(entry: Entry) -> ConfChange | ConfChangeV2:
         entry: Of type CONF_CHANGE or CONF_CHANGE_V2.  Empty data reads as the empty change.
 
     Raises:
-        ValueError: The data is no such message.
+        ConfChangeError: The data is no such message.
     """
     numbers: dict[int, int] = {}
     blocks: dict[int, list[bytes]] = {}
@@ -48,7 +49,7 @@ def decode_change(entry: Entry) -> ConfChange | ConfChangeV2:
         context = blocks.get(4, [b""])[-1]
         return ConfChange(numbers.get(1, 0), numbers.get(2, 0), numbers.get(3, 0), context)
     if entry.type != EntryType.CONF_CHANGE_V2:
-        raise ValueError(f"entry {entry.index} is not a configuration change")
+        raise ConfChangeError(f"entry {entry.index} is not a configuration change")
     singles = tuple(_single(body) for body in blocks.get(2, ()))
     return ConfChangeV2(numbers.get(1, 0), singles, blocks.get(3, [b""])[-1])
 
@@ -83,7 +84,7 @@ def _read_varint(data: bytes, offset: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if offset >= len(data) or shift > 63:
-            raise ValueError("configuration change: broken number")
+            raise ConfChangeError("configuration change: broken number")
         byte = data[offset]
         offset += 1
         value |= (byte & 127) << shift
@@ -101,8 +102,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             yield tag >> 3, value
         elif tag & 7 == _BYTES:
             if offset + value > len(data):
-                raise ValueError("configuration change: cut short")
+                raise ConfChangeError("configuration change: cut short")
             yield tag >> 3, data[offset : offset + value]
             offset += value
         else:
-            raise ValueError(f"configuration change: wire type {tag & 7}")
+            raise ConfChangeError(f"configuration change: wire type {tag & 7}")

@@ -23,13 +23,6 @@ from twistedetcd.raft.types import (
 
 Members: TypeAlias = dict[int, Progress]
 
-_TRANSITIONS = {
-    ConfChangeTransition.AUTO: "ConfChangeTransitionAuto",
-    ConfChangeTransition.JOINT_IMPLICIT: "ConfChangeTransitionJointImplicit",
-    ConfChangeTransition.JOINT_EXPLICIT: "ConfChangeTransitionJointExplicit",
-}
-_CHANGES = ("ConfChangeAddNode", "ConfChangeRemoveNode", "ConfChangeUpdateNode", "ConfChangeAddLearnerNode")
-
 
 def restore(state: ConfState, last: int, window: Inflights) -> tuple[ConfState, Members]:
     """
@@ -55,33 +48,6 @@ def restore(state: ConfState, last: int, window: Inflights) -> tuple[ConfState, 
     if configuration != _sorted(state):
         raise ConfChangeError(f"configuration {state} restores as {configuration}")
     return configuration, members
-
-
-def describe(configuration: ConfState) -> str:
-    """The configuration as etcd's raft prints it, ids in hex."""
-    words = ["voters=" + _ids(configuration.voters)]
-    if configuration.voters_outgoing:
-        words[0] += "&&" + _ids(configuration.voters_outgoing)
-    if configuration.learners:
-        words.append("learners=" + _ids(configuration.learners))
-    if configuration.learners_next:
-        words.append("learners_next=" + _ids(configuration.learners_next))
-    if configuration.auto_leave:
-        words.append("autoleave")
-    return " ".join(words)
-
-
-def describe_change(asked: ConfChangeV2) -> str:
-    """A change as etcd's raft prints it."""
-    words = [f"transition:{_TRANSITIONS[ConfChangeTransition(asked.transition)]}"]
-    words += [f"changes:{{type:{_CHANGES[kind]} node_id:{member}}}" for kind, member in asked.changes]
-    if asked.context:
-        words.append(f"context:{asked.context!r}")
-    return " ".join(words)
-
-
-def _ids(members: Sequence[int]) -> str:
-    return "(" + " ".join(f"{member:x}" for member in members) + ")"
 
 
 def _sorted(state: ConfState) -> ConfState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from twistedetcd.raft.describe import message_name
 from twistedetcd.raft.quorum import VoteResult
 from twistedetcd.raft.replication import append_own, broadcast_append
 from twistedetcd.raft.state import Raft
@@ -21,12 +22,6 @@ class Campaign(Enum):
     TRANSFER = 3
 
 
-_NAMES = {
-    MessageType.VOTE: "MsgVote",
-    MessageType.VOTE_RESP: "MsgVoteResp",
-    MessageType.PRE_VOTE: "MsgPreVote",
-    MessageType.PRE_VOTE_RESP: "MsgPreVoteResp",
-}
 _ANSWERS = {
     MessageType.VOTE: MessageType.VOTE_RESP,
     MessageType.PRE_VOTE: MessageType.PRE_VOTE_RESP,
@@ -84,7 +79,7 @@ def _run(raft: Raft, campaign: Campaign) -> None:
                 id=raft.id,
                 last_term=last_term,
                 last=last,
-                request=_NAMES[request],
+                request=message_name(request),
                 to=voter,
                 term=raft.term,
             )
@@ -123,7 +118,7 @@ def trace_vote(raft: Raft, message: Message, verdict: str, why: str = "", **fiel
             last_term=raft.log.last_term(),
             last=raft.log.last_index(),
             vote=raft.vote,
-            type=_NAMES[message.type],
+            type=message_name(message.type),
             sender=message.sender,
             log_term=message.log_term,
             index=message.index,
@@ -134,7 +129,7 @@ def trace_vote(raft: Raft, message: Message, verdict: str, why: str = "", **fiel
 
 def count_vote(raft: Raft, message: Message) -> None:
     """An answer to a (pre-)candidate, its own included."""
-    kind = _NAMES[message.type]
+    kind = message_name(message.type)
     if raft.trace:
         raft.trace(
             "INFO",

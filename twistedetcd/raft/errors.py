@@ -30,8 +30,12 @@ class PeerNotFoundError(RaftError):
     text = "raft: cannot step as peer not found"
 
 
+class MalformedMessageError(RaftError):
+    """A message that no member sends; the text says what is wrong with it."""
+
+
 class ConfChangeError(RaftError):
-    """A membership change that the current configuration does not allow."""
+    """A membership change that cannot be read, or that the current configuration does not allow."""
 
 
 class StorageError(RaftError):

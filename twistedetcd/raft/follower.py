@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from twistedetcd.raft.election import Campaign, start
-from twistedetcd.raft.errors import InvariantError, ProposalDroppedError
+from twistedetcd.raft.errors import ProposalDroppedError
 from twistedetcd.raft.membership import restore_snapshot
 from twistedetcd.raft.state import Raft
-from twistedetcd.raft.types import NOBODY, Message, MessageType, ReadState
+from twistedetcd.raft.types import NOBODY, Message, MessageType, ReadState, Snapshot
 
 
 def hear_leader(raft: Raft, message: Message) -> None:
@@ -62,9 +62,8 @@ def _append(raft: Raft, message: Message) -> None:
 
 
 def _install(raft: Raft, message: Message) -> None:
-    snapshot = message.snapshot
-    if snapshot is None:
-        raise InvariantError("MsgSnap without a snapshot")
+    # Without one it is the empty snapshot, which is always old news.
+    snapshot = message.snapshot or Snapshot()
     restored = restore_snapshot(raft, snapshot)
     if raft.trace:
         verdict = "restored" if restored else "ignored"

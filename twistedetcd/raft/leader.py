@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import TypeAlias
 
 from twistedetcd.raft.changebytes import decode_change
-from twistedetcd.raft.confchange import describe, describe_change
-from twistedetcd.raft.errors import InvariantError, ProposalDroppedError
+from twistedetcd.raft.describe import describe, describe_change
+from twistedetcd.raft.errors import ConfChangeError, InvariantError, ProposalDroppedError
 from twistedetcd.raft.progress import Progress, ProgressState
 from twistedetcd.raft.reads import acknowledge, broadcast_heartbeat
 from twistedetcd.raft.replication import append_own, broadcast_append, maybe_commit, send_append
 from twistedetcd.raft.state import Raft
 from twistedetcd.raft.types import (
     NOBODY,
+    ConfChangeType,
+    ConfChangeV2,
     Entry,
     EntryType,
     Message,
     MessageType,
 )
+
+_CHANGE_TYPES = frozenset(ConfChangeType)
 
 MemberReaction: TypeAlias = Callable[[Raft, Message, Progress], None]
 
@@ -26,6 +31,7 @@ MemberReaction: TypeAlias = Callable[[Raft, Message, Progress], None]
 def from_member(reaction: MemberReaction) -> Callable[[Raft, Message], None]:
     """A reaction to somebody in the configuration; others are not heard."""
 
+    @wraps(reaction)
     def react(raft: Raft, message: Message) -> None:
         progress = raft.tracker.members.get(message.sender)
         if progress is not None:
@@ -57,17 +63,34 @@ def propose_data(raft: Raft, datas: Sequence[bytes]) -> None:
 
 
 def propose(raft: Raft, message: Message) -> None:
-    """Append proposals of any kind, from here or forwarded; term and index are given here."""
+    """
+    Append proposals of any kind, from here or forwarded; term and index are given here.
+
+    Raises:
+        ProposalDroppedError: It cannot append now.
+        ConfChangeError: A change among them cannot be read; none was appended.
+    """
     if not message.entries:
         raise InvariantError("a proposal without entries")
     _check_accepting(raft)
-    entries, last = [], raft.log.last_index()
-    for index, proposed in enumerate(message.entries, last + 1):
+    entries, pending = [], raft.pending_conf_index
+    for index, proposed in enumerate(message.entries, raft.log.last_index() + 1):
         entry = Entry(raft.term, index, proposed.data, proposed.type)
         if entry.type != EntryType.NORMAL:
-            entry = _checked_change(raft, entry)
+            change = decode_change(entry).as_v2()
+            for single in change.changes:
+                if single.type not in _CHANGE_TYPES:
+                    raise ConfChangeError(f"unexpected conf type {single.type}")
+            why = _objection(raft, change, pending)
+            if why and not raft.config.disable_conf_change_validation:
+                _trace_objection(raft, entry, why)
+                entry = Entry(raft.term, index)
+            else:
+                pending = index
         entries.append(entry)
     _append(raft, entries)
+    # Not before: a dropped proposal holds up nobody.
+    raft.pending_conf_index = pending
 
 
 def _check_accepting(raft: Raft) -> None:
@@ -86,33 +109,29 @@ def _append(raft: Raft, entries: Sequence[Entry]) -> None:
     broadcast_append(raft)
 
 
-def _checked_change(raft: Raft, entry: Entry) -> Entry:
-    """The entry, or an empty one in its place while another membership change may be under way."""
-    change = decode_change(entry)
-    configuration = raft.tracker.configuration
-    joint = bool(configuration.voters_outgoing)
-    leaving = not change.as_v2().changes
-    applied = raft.log.applied
-    why = ""
-    if raft.pending_conf_index > applied:
-        why = f"possible unapplied conf change at index {raft.pending_conf_index} (applied to {applied})"
-    elif joint and not leaving:
-        why = "must transition out of joint config first"
-    elif leaving and not joint:
-        why = "not in joint state; refusing empty conf change"
-    if not why or raft.config.disable_conf_change_validation:
-        raft.pending_conf_index = entry.index
-        return entry
+def _objection(raft: Raft, change: ConfChangeV2, pending: int) -> str:
+    """Why an empty entry has to take the place of ``change``; empty if it may be appended."""
+    joint = bool(raft.tracker.configuration.voters_outgoing)
+    leaving, applied = not change.changes, raft.log.applied
+    if pending > applied:
+        return f"possible unapplied conf change at index {pending} (applied to {applied})"
+    if joint and not leaving:
+        return "must transition out of joint config first"
+    if leaving and not joint:
+        return "not in joint state; refusing empty conf change"
+    return ""
+
+
+def _trace_objection(raft: Raft, entry: Entry, why: str) -> None:
     if raft.trace:
         raft.trace(
             "INFO",
             "{id:x} ignoring conf change {change} at config {configuration}: {why}",
             id=raft.id,
-            change=describe_change(change.as_v2()),
-            configuration=describe(configuration),
+            change=describe_change(decode_change(entry).as_v2()),
+            configuration=describe(raft.tracker.configuration),
             why=why,
         )
-    return Entry(entry.term, entry.index)
 
 
 # Answers to appends.

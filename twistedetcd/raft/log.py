@@ -117,6 +117,7 @@ class RaftLog:
 
         Raises:
             LogCompactedError: ``low`` was compacted away.
+            InvariantError: The storage lacks what it had.
         """
         if low < self.first_index():
             raise LogCompactedError
@@ -127,7 +128,12 @@ class RaftLog:
         offset = self.unstable.offset
         if low >= offset:
             return limit(self.unstable.slice(low, high), bytes_max)
-        stable = self.storage.entries(low, min(high, offset), bytes_max)
+        try:
+            stable = self.storage.entries(low, min(high, offset), bytes_max)
+        except LogUnavailableError as error:
+            raise InvariantError(
+                f"entries[{low},{min(high, offset)}) are missing from the storage"
+            ) from error
         if high <= offset or len(stable) < offset - low:
             return stable
         left = NO_LIMIT if bytes_max >= NO_LIMIT else bytes_max - encoded_size(stable)
@@ -141,7 +147,7 @@ class RaftLog:
     def has_conf_change(self, low: int, high: int) -> bool:
         """Whether a membership change lies in [``low``, ``high``)."""
         while low < high:
-            page = self.slice(low, high, self._applying_bytes_max)
+            page = self._committed_slice(low, high, self._applying_bytes_max)
             if any(entry.type != EntryType.NORMAL for entry in page):
                 return True
             low += len(page)
@@ -245,7 +251,14 @@ class RaftLog:
         end = self._appliable(allow_unstable)
         if self.applying >= end:
             return ()
-        return self.slice(self.applying + 1, end + 1, self._applying_bytes_max - self._applying_bytes)
+        left = self._applying_bytes_max - self._applying_bytes
+        return self._committed_slice(self.applying + 1, end + 1, left)
+
+    def _committed_slice(self, low: int, high: int, bytes_max: int) -> Sequence[Entry]:
+        try:
+            return self.slice(low, high, bytes_max)
+        except LogCompactedError as error:
+            raise InvariantError(f"entries[{low},{high}) were compacted before they were applied") from error
 
     def _appliable(self, allow_unstable: bool) -> int:
         if self._paused or self.unstable.snapshot is not None:
@@ -261,12 +274,19 @@ class RaftLog:
         self._applying_bytes += size
         self._paused = self._applying_bytes >= self._applying_bytes_max or self.applying < more
 
-    def applied_to(self, index: int) -> None:
-        """Everything up to ``index`` is applied."""
+    def applied_to(self, index: int, handed_out: int = 0) -> None:
+        """
+        Everything up to ``index`` is applied.
+
+        Args:
+            index: Not below the last one.
+            handed_out: Entries up to here, handed out to be applied, are done with: so what a snapshot
+                overtook keeps counting until it is let go of too.
+        """
         if not self.applied <= index <= self.committed:
             raise InvariantError(f"applied {index} is not within [{self.applied}, {self.committed}]")
         self.applied = index
         self.applying = max(self.applying, index)
-        while self._outstanding and self._outstanding[0][0] <= index:
+        while self._outstanding and self._outstanding[0][0] <= handed_out:
             self._applying_bytes -= self._outstanding.popleft()[1]
         self._paused = self._applying_bytes >= self._applying_bytes_max

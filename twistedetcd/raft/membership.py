@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from twistedetcd.raft.confchange import Changer, describe, restore
+from twistedetcd.raft.confchange import Changer, restore
+from twistedetcd.raft.describe import describe
 from twistedetcd.raft.errors import ConfChangeError, InvariantError
 from twistedetcd.raft.progress import Progress
 from twistedetcd.raft.replication import broadcast_append, maybe_commit, send_append
@@ -28,7 +29,12 @@ def apply_change(raft: Raft, change: ConfChangeV2) -> ConfState:
 
 
 def restore_snapshot(raft: Raft, snapshot: Snapshot) -> bool:
-    """Take log and configuration from a leader's snapshot; ``False`` when they stay."""
+    """
+    Take log and configuration from a leader's snapshot; ``False`` when they stay.
+
+    Raises:
+        ConfChangeError: No changes lead to its configuration.
+    """
     if snapshot.index <= raft.log.committed:
         return False
     if raft.role is not Role.FOLLOWER:
@@ -50,8 +56,10 @@ def restore_snapshot(raft: Raft, snapshot: Snapshot) -> bool:
         _trace_snapshot(raft, snapshot, "fast-forwarded commit to snapshot")
         raft.log.commit_to(snapshot.index)
         return False
+    # Before anything changes: it may refuse.
+    configuration, members = restore(state, snapshot.index, raft.window)
     raft.log.restore(snapshot)
-    _switch(raft, *restore(state, raft.log.last_index(), raft.window))
+    _switch(raft, configuration, members)
     _trace_snapshot(raft, snapshot, "restored snapshot")
     return True
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twistedetcd.raft.admission import check_admission
 from twistedetcd.raft.changebytes import encode_change
 from twistedetcd.raft.config import Config
 from twistedetcd.raft.errors import InvariantError
 from twistedetcd.raft.leader import propose_data
 from twistedetcd.raft.membership import apply_change
-from twistedetcd.raft.roles import check_sender, step, tick
+from twistedetcd.raft.roles import step, tick
 from twistedetcd.raft.state import Raft
 from twistedetcd.raft.status import Status, status_of
 from twistedetcd.raft.storagewrites import append_message, applied_response, apply_message, saved_response
@@ -56,6 +57,11 @@ class RawNode:
         """A Ready is out and `advance` was not called."""
         self._acknowledgements: list[Message] = []
         """What `advance` tells raft: fixed when the Ready was handed out."""
+
+    @property
+    def config(self) -> Config:
+        """What this member was told at its start."""
+        return self._raft.config
 
     @property
     def id(self) -> int:
@@ -145,6 +151,7 @@ class RawNode:
 
         Raises:
             ProposalDroppedError: As for `propose`.
+            ConfChangeError: A type of change that does not exist.
         """
         kind, data = encode_change(change)
         step(self._raft, Message(MessageType.PROP, entries=(Entry(0, 0, data, kind),)))
@@ -167,7 +174,7 @@ class RawNode:
         Ask for an index to read at; the answer is a `ReadState`, in this or a later Ready, or never.
 
         Args:
-            context: Names the read.  Never use one twice.
+            context: Comes back in the `ReadState`.  Two reads may have the same: both are answered.
         """
         step(self._raft, Message(MessageType.READ_INDEX, entries=(Entry(0, 0, context),)))
 
@@ -194,9 +201,12 @@ class RawNode:
         Raises:
             LocalMessageError: A type that only this member sends itself.
             PeerNotFoundError: An answer from a stranger.
+            MalformedMessageError: A message that no member sends.
             ProposalDroppedError: A forwarded proposal that cannot be taken.
+            ConfChangeError: A forwarded change of membership that cannot be read, or a snapshot whose
+                configuration no changes lead to.  As with the others, nothing happened.
         """
-        check_sender(self._raft, message)
+        check_admission(self._raft, message)
         step(self._raft, message)
 
     # The Ready out.

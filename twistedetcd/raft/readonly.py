@@ -1,55 +1,64 @@
 """
 Reads that wait for a quorum to confirm that their leader still leads (dissertation, 6.4).
 
-A read is named by its context.  A context must never be used twice, retries included: late answers to the
-first read would confirm the second.
+A heartbeat carries the number of reads registered in this term so far; an answer to it confirms, for the
+member that gives it, all of those and no later one.  So it does not matter what a read's own context is:
+two may have the same, and a late answer confirms no read that came after the question.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from twistedetcd.raft.types import Message
 
+_BYTES = 8
 
-@dataclass(slots=True)
-class PendingRead:
-    """One read: who asked, how much was committed then, and who answered since."""
+
+class PendingRead(NamedTuple):
+    """One read: who asked, and how much was committed then."""
 
     request: Message
-    index: int
-    acks: dict[int, bool] = field(default_factory=dict)
+    index: int  # type: ignore[assignment]  # tuple.index, which nobody calls
 
 
 class ReadOnly:
     """The reads of one term, oldest first."""
 
-    __slots__ = ("_reads",)
+    __slots__ = ("_acknowledged", "_registered", "_waiting")
 
     def __init__(self) -> None:
-        self._reads: dict[bytes, PendingRead] = {}
+        self._waiting: deque[PendingRead] = deque()
+        self._registered = 0
+        """Reads of this term, those answered already too."""
+        self._acknowledged: dict[int, int] = {}
+        """By member: of how many reads it confirmed that their leader led."""
 
-    def add(self, index: int, request: Message) -> None:
-        """Note a read asked for when ``index`` was committed; one with a context that waits is dropped."""
-        self._reads.setdefault(request.entries[0].data, PendingRead(request, index))
+    def __len__(self) -> int:
+        return len(self._waiting)
 
-    def acknowledge(self, member: int, context: bytes) -> dict[int, bool] | None:
-        """A member answered; all answers to that read, ``None`` when it does not wait any more."""
-        read = self._reads.get(context)
-        if read is None:
-            return None
-        read.acks[member] = True
-        return read.acks
+    def add(self, member: int, index: int, request: Message) -> bytes:
+        """Note a read, which its leader ``member`` confirms; the context to ask the others with."""
+        self._waiting.append(PendingRead(request, index))
+        self._registered += 1
+        self._acknowledged[member] = self._registered
+        return self.last_context()
 
-    def release(self, context: bytes) -> list[PendingRead]:
-        """The read is confirmed, and with it every older one."""
-        released = []
-        for waiting in list(self._reads):
-            released.append(self._reads.pop(waiting))
-            if waiting == context:
-                break
-        return released
+    def acknowledge(self, member: int, context: bytes) -> Mapping[int, int]:
+        """A member answered a heartbeat; how many reads each has confirmed now."""
+        count = int.from_bytes(context, "little") if len(context) == _BYTES else 0
+        # A greater number was never sent.
+        if self._acknowledged.get(member, 0) < count <= self._registered:
+            self._acknowledged[member] = count
+        return self._acknowledged
+
+    def release(self, count: int) -> list[PendingRead]:
+        """The first ``count`` reads of the term are confirmed; those of them that were not before."""
+        answered = self._registered - len(self._waiting)
+        return [self._waiting.popleft() for _ in range(min(count, self._registered) - answered)]
 
     def last_context(self) -> bytes:
-        """The newest read, for the next heartbeat to ask about; empty when none waits."""
-        return next(reversed(self._reads), b"")
+        """What the next heartbeat shall ask about; empty when no read waits."""
+        return self._registered.to_bytes(_BYTES, "little") if self._waiting else b""

@@ -9,14 +9,19 @@ acknowledged.
 from __future__ import annotations
 
 from twistedetcd.raft.progress import Progress
-from twistedetcd.raft.quorum import VoteResult
 from twistedetcd.raft.state import Raft
 from twistedetcd.raft.types import NOBODY, Message, MessageType, ReadState
+
+WAITING_MAX = 65_536
+"""Reads that wait on a leader, for its first commit or a quorum.  One more is lost; its caller asks again."""
 
 
 def read_index(raft: Raft, message: Message) -> None:
     """A read, of this member or forwarded by a follower."""
-    if raft.committed_in_term():
+    if len(raft.parked_reads) + len(raft.read_only) >= WAITING_MAX:
+        if raft.trace:
+            raft.trace("WARN", "{id:x} too many reads wait; dropping index reading msg", id=raft.id)
+    elif raft.committed_in_term():
         _begin(raft, message)
     else:
         raft.parked_reads.append(message)
@@ -31,17 +36,16 @@ def release_parked(raft: Raft) -> None:
 
 
 def acknowledge(raft: Raft, message: Message) -> None:
-    """A heartbeat answer that carries a read's context."""
+    """A heartbeat answer that confirms reads."""
     if raft.config.lease_based_reads or not message.context:
         return
-    acks = raft.read_only.acknowledge(message.sender, message.context)
-    if raft.tracker.result(acks or {}) is VoteResult.WON:
-        for read in raft.read_only.release(message.context):
-            _answer(raft, read.request, read.index)
+    acknowledged = raft.read_only.acknowledge(message.sender, message.context)
+    for read in raft.read_only.release(raft.tracker.confirmed(acknowledged)):
+        _answer(raft, read.request, read.index)
 
 
 def broadcast_heartbeat(raft: Raft, context: bytes) -> None:
-    """Tell everybody who leads, and ask them to confirm the read ``context``."""
+    """Tell everybody who leads, and ask them to confirm the reads up to ``context``."""
     for member, progress in raft.tracker.members.items():
         if member != raft.id:
             _send_heartbeat(raft, member, progress, context)
@@ -58,10 +62,7 @@ def _begin(raft: Raft, message: Message) -> None:
     if raft.tracker.is_single_voter() or raft.config.lease_based_reads:
         _answer(raft, message, raft.log.committed)
         return
-    context = message.entries[0].data
-    raft.read_only.add(raft.log.committed, message)
-    raft.read_only.acknowledge(raft.id, context)
-    broadcast_heartbeat(raft, context)
+    broadcast_heartbeat(raft, raft.read_only.add(raft.id, raft.log.committed, message))
 
 
 def _answer(raft: Raft, request: Message, index: int) -> None:

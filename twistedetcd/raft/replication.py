@@ -91,7 +91,7 @@ def send_append(raft: Raft, to: int, progress: Progress, *, even_empty: bool = T
     if progress.state is not ProgressState.REPLICATE or not progress.inflights.full():
         try:
             entries = raft.log.entries(progress.next, raft.config.max_bytes_per_message)
-        except (LogCompactedError, LogUnavailableError):
+        except LogCompactedError:
             return even_empty and _send_snapshot(raft, to, progress)
     if not entries and not even_empty:
         return False

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from twistedetcd.raft import acknowledged, candidate, election, follower, leader, reads
-from twistedetcd.raft.errors import LocalMessageError, PeerNotFoundError
+from twistedetcd.raft.describe import message_name
 from twistedetcd.raft.state import Raft
-from twistedetcd.raft.types import APPEND_THREAD, APPLY_THREAD, NOBODY, Message, MessageType, Role
+from twistedetcd.raft.types import NOBODY, Message, MessageType, Role
 
 Reaction: TypeAlias = Callable[[Raft, Message], None]
 
@@ -70,48 +70,6 @@ REACTIONS: Mapping[Role, Mapping[MessageType, Reaction]] = {
 
 _FROM_LEADER = frozenset({MessageType.APP, MessageType.HEARTBEAT, MessageType.SNAP})
 _REQUESTS = frozenset({MessageType.VOTE, MessageType.PRE_VOTE})
-_LOCAL = frozenset(
-    {
-        MessageType.HUP,
-        MessageType.BEAT,
-        MessageType.UNREACHABLE,
-        MessageType.SNAP_STATUS,
-        MessageType.CHECK_QUORUM,
-        MessageType.STORAGE_APPEND,
-        MessageType.STORAGE_APPEND_RESP,
-        MessageType.STORAGE_APPLY,
-        MessageType.STORAGE_APPLY_RESP,
-    }
-)
-_RESPONSES = frozenset(
-    {
-        MessageType.APP_RESP,
-        MessageType.VOTE_RESP,
-        MessageType.PRE_VOTE_RESP,
-        MessageType.HEARTBEAT_RESP,
-        MessageType.UNREACHABLE,
-        MessageType.READ_INDEX_RESP,
-        MessageType.STORAGE_APPEND_RESP,
-        MessageType.STORAGE_APPLY_RESP,
-    }
-)
-_STORAGE = (APPEND_THREAD, APPLY_THREAD)
-
-
-def check_sender(raft: Raft, message: Message) -> None:
-    """
-    Refuse what must not come from outside.
-
-    Raises:
-        LocalMessageError: A type that only this member sends itself.
-        PeerNotFoundError: An answer from a stranger.
-    """
-    if message.sender in _STORAGE:
-        return
-    if message.type in _LOCAL:
-        raise LocalMessageError
-    if message.type in _RESPONSES and message.sender not in raft.tracker.members:
-        raise PeerNotFoundError
 
 
 def step(raft: Raft, message: Message) -> None:
@@ -120,6 +78,7 @@ def step(raft: Raft, message: Message) -> None:
 
     Raises:
         ProposalDroppedError: It was a proposal, and this member cannot append or forward it.
+        ConfChangeError: A change of membership that cannot be read, or a snapshot with an impossible one.
     """
     if message.term and message.term != raft.term:
         news = _from_later_term if message.term > raft.term else _from_earlier_term
@@ -152,7 +111,7 @@ def _from_later_term(raft: Raft, message: Message) -> bool:
             "{id:x} [term: {term}] received a {type} message with higher term from {sender:x} [term: {news}]",
             id=raft.id,
             term=raft.term,
-            type=type_name(message.type),
+            type=message_name(message.type),
             sender=message.sender,
             news=message.term,
         )
@@ -187,16 +146,11 @@ def _from_earlier_term(raft: Raft, message: Message) -> bool:
             "{id:x} [term: {term}] ignored a {type} message with lower term from {sender:x} [term: {news}]",
             id=raft.id,
             term=raft.term,
-            type=type_name(message.type),
+            type=message_name(message.type),
             sender=message.sender,
             news=message.term,
         )
     return False
-
-
-def type_name(kind: MessageType) -> str:
-    """The type as raftpb spells it."""
-    return "Msg" + "".join(word.title() for word in kind.name.split("_"))
 
 
 def tick(raft: Raft) -> None:

@@ -6,9 +6,10 @@ The reactions to messages are functions of this state, in the modules beside it;
 
 from __future__ import annotations
 
-from twistedetcd.raft.confchange import describe, restore
+from twistedetcd.raft.confchange import restore
 from twistedetcd.raft.config import Config
-from twistedetcd.raft.errors import InvariantError
+from twistedetcd.raft.describe import describe
+from twistedetcd.raft.errors import ConfChangeError, InvariantError
 from twistedetcd.raft.log import RaftLog
 from twistedetcd.raft.progress import Inflights, Progress
 from twistedetcd.raft.readonly import ReadOnly
@@ -66,9 +67,11 @@ class Raft:
 
     def _load(self) -> None:
         hard_state, conf_state = self.config.storage.initial_state()
-        self.tracker.configuration, self.tracker.members = restore(
-            conf_state, self.log.last_index(), self.window
-        )
+        try:
+            configuration, members = restore(conf_state, self.log.last_index(), self.window)
+        except ConfChangeError as error:
+            raise InvariantError(f"stored configuration: {error}") from error
+        self.tracker.configuration, self.tracker.members = configuration, members
         own = self.tracker.members.get(self.id)
         self.is_learner = own is not None and own.is_learner
         if self.trace:

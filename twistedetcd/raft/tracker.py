@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twistedetcd.raft.progress import Progress, matches
 from twistedetcd.raft.quorum import VoteResult, joint_index, joint_vote
 from twistedetcd.raft.types import ConfState
@@ -35,9 +37,11 @@ class Tracker:
         if self.is_single_voter():
             [voter] = configuration.voters
             return members[voter].match
-        return joint_index(
-            configuration.voters, configuration.voters_outgoing, matches(members, self.voters())
-        )
+        return self.confirmed(matches(members, self.voters()))
+
+    def confirmed(self, acknowledged: Mapping[int, int]) -> int:
+        """The highest number that a quorum has acknowledged."""
+        return joint_index(self.configuration.voters, self.configuration.voters_outgoing, acknowledged)
 
     def result(self, votes: dict[int, bool]) -> VoteResult:
         """What these answers decide."""
