@@ -1,0 +1,286 @@
+"""One member: its process, which may be down, its disk, and the state it applies entries to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from twistedetcd.raft.changebytes import decode_change
+from twistedetcd.raft.confchange import Changer
+from twistedetcd.raft.config import Config
+from twistedetcd.raft.errors import ConfChangeError, PeerNotFoundError, ProposalDroppedError
+from twistedetcd.raft.node import RawNode
+from twistedetcd.raft.types import (
+    NOBODY,
+    ConfChange,
+    ConfChangeV2,
+    ConfState,
+    Entry,
+    EntryType,
+    Message,
+    MessageType,
+    ReadState,
+    Role,
+    Snapshot,
+)
+from twistedetcd.testing.raftsim.disk import Disk, snapshot_data
+from twistedetcd.testing.raftsim.rules import Rule, require
+from twistedetcd.testing.raftsim.vouching import check_leaving
+from twistedetcd.testing.raftsim.watch import Watch, inside
+from twistedetcd.testing.raftsim.world import World, brief
+
+
+class Member(ABC):
+    """
+    Drives one `RawNode`.  What is left to a subclass is the order of its duties.
+
+    Attributes:
+        id: Its id.
+        node: The member, while its process runs.
+        applied: The last index that its state holds.
+    """
+
+    def __init__(self, id: int, world: World) -> None:
+        self.id, self._world = id, world
+        self.disk = world.disks.setdefault(id, Disk(world.random))
+        self.node: RawNode | None = None
+        self.applied = self._applied_max = 0
+        self._watch: Watch | None = None
+
+    # The process.
+
+    def found(self, peers: Sequence[int]) -> None:
+        """Begin a new cluster: start on an empty disk, and save the first entries."""
+        self.start()
+        self.call(lambda node: node.bootstrap([(peer, b"") for peer in peers]))
+        self.work_through()
+        self.sync()
+
+    def start(self) -> None:
+        """Start from what is durable."""
+        world, disk = self._world, self.disk
+        low = disk.durable.snapshot().index
+        # Either as etcd does, everything after the snapshot once more, or from where the state was.
+        high = min(self._applied_max, disk.state.commit)
+        applied = low
+        if high > low and high >= world.history.founded and world.random.random() < 0.5:
+            applied = world.random.randint(max(low, world.history.founded), high)
+        self.applied = applied
+        configuration = world.history.configuration_at(applied) if applied else ConfState()
+        view = disk.open(configuration, self._snapshot_ready)
+        self.note("starts with {}, applied {}, log to {}", disk.state, applied, view.last_index())
+        trace = world.transcript.trace if world.transcript is not None else None
+        node = RawNode(
+            Config(
+                id=self.id,
+                storage=view,
+                draw=world.random.randrange,
+                applied=applied,
+                async_storage_writes=world.profile.async_storage,
+                trace=trace,
+                **world.profile.raft,
+            )
+        )
+        self.node, self._watch = node, Watch(world, node)
+
+    def crash(self) -> None:
+        """Stop at once; what was not synced may be lost."""
+        self.node = self._watch = None
+        self.forget_work()
+        before = self.disk.state.term
+        lost = self.disk.crash()
+        self._check_durable(before)
+        self._world.coverage["crashes with loss"] += lost
+        self.note("crashes{}", ", and forgets" if lost else "")
+
+    @property
+    def configuration(self) -> ConfState:
+        """The one it acts under, while it runs."""
+        return inside(self.node).tracker.configuration if self.node is not None else ConfState()
+
+    @property
+    def leads(self) -> bool:
+        """Whether it believes to lead."""
+        return self.node is not None and self.node.role is Role.LEADER
+
+    def note(self, text: str, *fields: object) -> None:
+        """Write down what it does."""
+        if self._world.transcript is not None:
+            self._world.transcript.note(f"{self.id} " + text.format(*fields))
+
+    # Calls into raft.
+
+    def call(self, wish: Callable[[RawNode], object]) -> bool:
+        """
+        One call into the running member, which may refuse it, and a look at what it did.
+
+        Returns:
+            Whether it was taken.
+        """
+        node, watch = self.node, self._watch
+        assert node is not None and watch is not None
+        try:
+            wish(node)
+        except (ProposalDroppedError, PeerNotFoundError) as error:
+            self.note("refused: {}", error)
+            taken = False
+        else:
+            taken = True
+        watch.observe()
+        return taken
+
+    def tick(self) -> None:
+        """A tick of its clock."""
+        self.call(RawNode.tick)
+        if self._watch is not None:
+            self._watch.ticked()
+
+    def hear(self, message: Message) -> None:
+        """A message arrives."""
+        node, watch = self.node, self._watch
+        assert node is not None and watch is not None
+        if self._world.transcript is not None:
+            self.note("hears {}", brief(message))
+        watch.heard(message)
+        kind = message.type
+        if kind is MessageType.SNAP_STATUS:
+            self.call(lambda node: node.report_snapshot(message.sender, delivered=not message.reject))
+        elif kind is MessageType.UNREACHABLE:
+            self.call(lambda node: node.report_unreachable(message.sender))
+        elif kind is MessageType.PRE_VOTE:
+            raft = inside(node)
+            before = (raft.term, raft.vote, raft.election_elapsed, raft.heartbeat_elapsed)
+            self.call(lambda node: node.step(message))
+            after = (raft.term, raft.vote, raft.election_elapsed, raft.heartbeat_elapsed)
+            text = "{}: term, vote and timers {} after {}"
+            require(before == after, Rule.PRE_VOTE_IS_FREE, text, self.id, after, before)
+        else:
+            if kind is MessageType.SNAP:
+                # A membership change of before the snapshot must not be put in force after it.
+                self.apply_all()
+            term = node.term
+            self.call(lambda node: node.step(message))
+            if kind is MessageType.TIMEOUT_NOW and node.term > term:
+                self._world.coverage["transfers"] += 1
+
+    def send(self, message: Message) -> None:
+        """A message leaves."""
+        if self._world.transcript is not None:
+            self.note("sends {}", brief(message))
+        check_leaving(message, self.id, self.disk, self._world.history)
+        self._world.network.send(message)
+
+    # Duties.
+
+    @abstractmethod
+    def has_work(self) -> bool:
+        """Whether there is anything to do."""
+
+    @abstractmethod
+    def work(self) -> None:
+        """Do one part of what is owed; a crash may come between any two."""
+
+    @abstractmethod
+    def forget_work(self) -> None:
+        """The process is gone, and what it still owed with it."""
+
+    @abstractmethod
+    def apply_all(self) -> None:
+        """Apply everything that was handed out."""
+
+    def work_through(self) -> None:
+        """Do everything there is to do."""
+        while self.node is not None and self.has_work():
+            self.work()
+
+    def sync(self) -> None:
+        """Make everything written durable."""
+        before = self.disk.state.term
+        self.disk.sync()
+        self._check_durable(before)
+
+    def _check_durable(self, term_before: int) -> None:
+        term, vote, _ = self.disk.state
+        text = "{}: durable term {} after {}"
+        require(term >= term_before, Rule.DURABLE_TERM, text, self.id, term, term_before)
+        if vote != NOBODY:
+            self._world.history.votes(self.id, term, vote)
+
+    def take_reads(self, reads: Sequence[ReadState]) -> None:
+        """Reads are confirmed."""
+        for index, context in reads:
+            self._world.coverage["reads answered"] += 1
+            self.note("reads {} at {}", context, index)
+            if self._world.profile.checks_reads:
+                self._world.history.answers(self.id, context, index)
+
+    def apply(self, entry: Entry) -> None:
+        """Apply a committed entry."""
+        if entry.index <= self.applied:
+            return  # A snapshot brought it meanwhile.
+        text = "{} applies {} after {}"
+        kept = entry.index == self.applied + 1
+        require(kept, Rule.STATE_MACHINE_SAFETY, text, self.id, entry.index, self.applied)
+        history = self._world.history
+        history.applies(self.id, entry)
+        self.applied = entry.index
+        self._applied_max = max(self._applied_max, entry.index)
+        if entry.type != EntryType.NORMAL:
+            self._apply_change(entry)
+
+    def _apply_change(self, entry: Entry) -> None:
+        node = self.node
+        assert node is not None
+        change = decode_change(entry)
+        tracker = inside(node).tracker
+        configuration = tracker.configuration
+        try:
+            Changer(configuration, tracker.members, 0, inside(node).window).change(change.as_v2())
+        except ConfChangeError as error:
+            self.note("refuses change {}: {}", entry.index, error)
+            change = ConfChange()
+        self._put_in_force(change, entry.index)
+
+    def _put_in_force(self, change: ConfChange | ConfChangeV2, index: int) -> None:
+        configurations: list[ConfState] = []
+        self.call(lambda node: configurations.append(node.apply_conf_change(change)))
+        [configuration] = configurations
+        self.note("is at {} after {}", configuration, index)
+        before = self._world.history.configured(self.id, index, configuration)
+        if before is not None:
+            coverage = self._world.coverage
+            coverage["conf changes applied"] += before != configuration
+            joint = (bool(before.voters_outgoing), bool(configuration.voters_outgoing))
+            coverage["joint configurations entered"] += joint == (False, True)
+            coverage["joint configurations left"] += joint == (True, False)
+
+    def install(self, snapshot: Snapshot) -> None:
+        """Take the state of a snapshot that is saved."""
+        self._world.coverage["snapshots installed"] += 1
+        self.note("installs the snapshot at {}", snapshot.index)
+        text = "{} installs {!r} at {}, having applied {}"
+        kept = snapshot.data == snapshot_data(snapshot.index) and snapshot.index > self.applied
+        require(kept, Rule.STATE_MACHINE_SAFETY, text, self.id, snapshot.data, snapshot.index, self.applied)
+        self.applied = snapshot.index
+        self._applied_max = max(self._applied_max, snapshot.index)
+
+    def _snapshot_ready(self) -> bool:
+        """Raft wants a snapshot: a newer one is made, unless there is no time for it."""
+        dice = self._world.random.random()
+        if dice < 0.5:
+            self.compact(self.applied)
+        return dice < 1 - self._world.profile.no_snapshot
+
+    def compact(self, kept: int) -> None:
+        """Make a snapshot of the state, and drop the log before it but the last ``kept`` entries."""
+        self.sync()
+        index = min(self.applied, self.disk.state.commit)
+        if index > self._world.history.founded:
+            done = self.disk.compact(index, self._world.history.configuration_at(index), kept)
+            self.note("compacts to {}, keeps {}: {}", index, kept, done)
+
+
+def handed_out_changes(entries: Sequence[Entry] | deque[Entry]) -> bool:
+    """Whether there is a membership change among them."""
+    return any(entry.type != EntryType.NORMAL for entry in entries)
