@@ -132,6 +132,14 @@ def restart(cluster: Cluster) -> None:
         cluster.random.choice(down).start()
 
 
+def stall(cluster: Cluster) -> None:
+    """A disk takes nothing for a while; or it works again."""
+    member = cluster.leader() if cluster.random.random() < 0.3 else _anybody(cluster)
+    if member is not None:
+        member.stalled = not member.stalled
+        member.note("has a disk that {}", "stalls" if member.stalled else "works again")
+
+
 def partition(cluster: Cluster) -> None:
     """Some do not reach the others: one or several, the leader rather than others, in one direction or both."""
     random, ids = cluster.random, list(cluster.members)
@@ -183,6 +191,7 @@ ACTIONS: Mapping[str, Callable[[Cluster], None]] = {
         compact,
         crash,
         restart,
+        stall,
         partition,
         heal,
         unreachable,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.types import APPEND_THREAD, APPLY_THREAD, NOBODY, HardState, Message
@@ -31,9 +32,7 @@ class AsyncMember(Member):
 
     def has_work(self) -> bool:
         """See `Member`."""
-        node = self.node
-        queues = (self._to_append, self._written, self._to_apply, self._saved, self._done)
-        return node is not None and (any(queues) or node.has_ready())
+        return self.node is not None and bool(self._parts(self.node))
 
     def forget_work(self) -> None:
         """See `Member`."""
@@ -44,13 +43,16 @@ class AsyncMember(Member):
         """See `Member`."""
         node = self.node
         assert node is not None
-        parts = [self._write] if self._to_append else []
-        parts += [self._sync] if self._written else []
+        self._world.random.choice(self._parts(node))()
+
+    def _parts(self, node: RawNode) -> list[Callable[[], None]]:
+        parts = [self._write] if self._to_append and not self.stalled else []
+        parts += [self._sync] if self._written and not self.stalled else []
         parts += [self._apply_next] if self._to_apply else []
         parts += [self._hear_saved] if self._saved else []
         parts += [self._hear_done] if self._done else []
         parts += [self._take] if node.has_ready() else []
-        self._world.random.choice(parts)()
+        return parts
 
     def _take(self) -> None:
         assert self.node is not None and self._watch is not None

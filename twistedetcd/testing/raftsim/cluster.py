@@ -90,9 +90,13 @@ class Cluster:
         return self.members[max(leaders)[1]] if leaders else None
 
     def settle(self, member: Member) -> None:
-        """Perhaps let a member do what it owes."""
+        """Let a member do what it owes, or perhaps only a part of it."""
         if self.random.random() < self.profile.eager:
             member.work_through()
+            return
+        for _ in range(self.random.randint(0, 3)):
+            if member.node is not None and member.has_work():
+                member.work()
 
     def deliver(self, message: Message) -> None:
         """A message arrives, if there is anybody."""
@@ -106,6 +110,7 @@ class Cluster:
     def quiet_round(self) -> None:
         """A tick for everybody, all messages in order, and all the work that follows."""
         for member in self.up():
+            member.stalled = False
             member.tick()
             member.work_through()
         for _ in range(300):

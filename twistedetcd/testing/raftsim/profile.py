@@ -21,6 +21,7 @@ _BASE: Mapping[str, float] = {
     "compact": 1.5,
     "crash": 1.0,
     "restart": 3.0,
+    "stall": 0.8,
     "partition": 0.8,
     "heal": 1.2,
     "unreachable": 0.5,
@@ -35,7 +36,7 @@ _SCENARIOS: Mapping[str, Mapping[str, float]] = {
     "changes": {"change": 8.0, "calm": 2.5, "partition": 1.5, "transfer": 1.5},
     "partitions": {"partition": 3.0, "heal": 2.5, "read": 8.0, "hurry": 3.0},
     "snapshots": {"compact": 8.0, "propose": 10.0, "partition": 1.5, "calm": 2.0, "change": 3.0},
-    "slow disks": {"work": 6.0, "crash": 2.0, "propose": 9.0, "campaign": 2.0, "transfer": 2.0},
+    "slow disks": {"stall": 6.0, "work": 6.0, "crash": 2.0, "propose": 9.0, "campaign": 2.0, "transfer": 2.0},
 }
 """What a scenario has more or less of than usual."""
 

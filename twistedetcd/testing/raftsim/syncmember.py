@@ -27,8 +27,12 @@ class SyncMember(Member):
 
     def has_work(self) -> bool:
         """See `Member`."""
-        node = self.node
-        return node is not None and (bool(self._duties) or bool(self._to_apply) or node.has_ready())
+        return self.node is not None and (bool(self._to_apply) or self._is_due(self.node))
+
+    def _is_due(self, node: RawNode) -> bool:
+        if self._duties:
+            return not (self.stalled and self._duties[0] in (self._write, self._sync))
+        return node.has_ready()
 
     def forget_work(self) -> None:
         """See `Member`."""
@@ -40,7 +44,7 @@ class SyncMember(Member):
         """See `Member`."""
         node = self.node
         assert node is not None
-        due = bool(self._duties) or node.has_ready()
+        due = self._is_due(node)
         if self._to_apply and (not due or self._world.random.random() < 0.3):
             self.apply(self._to_apply.popleft())
         elif self._ready is not None:

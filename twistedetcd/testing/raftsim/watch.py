@@ -94,7 +94,10 @@ class Watch:
             self._leading = None
         else:
             self._world.coverage["leaders"] += 1
-            history = self._world.history
+            history, durable = self._world.history, self._disk.state
+            text = "{} leads term {}, but {} is durable"
+            kept = durable.term == raft.term and durable.vote == raft.id
+            require(kept, Rule.OWN_VOTE, text, raft.id, raft.term, durable)
             history.leads(raft.id, raft.term)
             history.complete(raft.id, raft.term, raft.log.first_index(), raft.log.matches)
             self._leading = Leading(raft, self._disk, elected_at)
