@@ -13,8 +13,8 @@ class OwnVoteTests(SynchronousTestCase):
 
     def test_waits_for_its_own_vote(self) -> None:
         """
-        If it led before, a crash could make it forget that, win the same term again with the same votes, and put
-        other entries at the indexes and in the term of those that it had sent already.
+        If it led before, a crash could make it forget that, win the same term again with the same votes, and
+        put other entries at the indexes and in the term of those that it had sent already.
         """
         storage = stored((1, 2, 3), [], HardState(1, 0, 1))
         node = Member(storage=storage, applied=1, pre_vote=False, async_storage_writes=True).node

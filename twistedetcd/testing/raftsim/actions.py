@@ -8,6 +8,7 @@ from twistedetcd.raft.node import RawNode
 from twistedetcd.testing.raftsim.changes import change
 from twistedetcd.testing.raftsim.cluster import Cluster
 from twistedetcd.testing.raftsim.member import Member
+from twistedetcd.testing.raftsim.scenes import depose, tug
 
 
 def deliver(cluster: Cluster) -> None:
@@ -59,13 +60,12 @@ def propose(cluster: Cluster) -> None:
 
 def read(cluster: Cluster) -> None:
     """A read, anywhere; a name is never used twice."""
-    member = _leader_or_anybody(cluster, 0.3)
-    if member is not None:
-        context = cluster.name("r")
-        member.note("asks to read {}", context)
-        cluster.world.history.reads(context)
-        member.call(lambda node: node.read_index(context))
-        cluster.settle(member)
+    believers = [member for member in cluster.up() if member.leads]
+    # Of several who believe to lead all but one are wrong.
+    asked = believers if len(believers) > 1 else [_leader_or_anybody(cluster, 0.3)]
+    for member in asked:
+        if member is not None:
+            cluster.ask(member, cluster.name("r"))
 
 
 def transfer(cluster: Cluster) -> None:
@@ -141,7 +141,7 @@ def stall(cluster: Cluster) -> None:
 
 
 def partition(cluster: Cluster) -> None:
-    """Some do not reach the others: one or several, the leader rather than others, in one direction or both."""
+    """Some do not reach the others, the leader rather than anybody else, in one direction or both."""
     random, ids = cluster.random, list(cluster.members)
     inside = random.sample(ids, random.randint(1, max(1, len(ids) // 2)))
     leader = cluster.leader()
@@ -196,6 +196,8 @@ ACTIONS: Mapping[str, Callable[[Cluster], None]] = {
         heal,
         unreachable,
         calm,
+        depose,
+        tug,
     )
 }
 

@@ -16,8 +16,8 @@ class AsyncMember(Member):
     """
     Two threads, each in order, neither waiting for the other; messages leave at once.
 
-    The append thread may write much and sync once; the answers that wait for a write leave after its sync, those
-    to the member itself in order, but as late as it may be.
+    The append thread may write much and sync once; the answers that wait for a write leave after its sync,
+    those to the member itself in order, but as late as it may be.
     """
 
     def __init__(self, id: int, world: World) -> None:
@@ -48,7 +48,7 @@ class AsyncMember(Member):
     def _parts(self, node: RawNode) -> list[Callable[[], None]]:
         parts = [self._write] if self._to_append and not self.stalled else []
         parts += [self._sync] if self._written and not self.stalled else []
-        parts += [self._apply_next] if self._to_apply else []
+        parts += [self._apply_next] if self._to_apply and not self.stalled else []
         parts += [self._hear_saved] if self._saved else []
         parts += [self._hear_done] if self._done else []
         parts += [self._take] if node.has_ready() else []

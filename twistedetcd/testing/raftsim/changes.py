@@ -65,4 +65,6 @@ def _single(cluster: Cluster) -> ConfChangeSingle:
     if dice < 0.8 and learners:
         return ConfChangeSingle(_REMOVE, random.choice(learners))
     # Anything: somebody who was removed comes back, the last voter goes, nothing changes.
-    return ConfChangeSingle(random.choice((_ADD, _LEARN, _UPDATE, _REMOVE)), random.choice(list(cluster.members)))
+    return ConfChangeSingle(
+        random.choice((_ADD, _LEARN, _UPDATE, _REMOVE)), random.choice(list(cluster.members))
+    )

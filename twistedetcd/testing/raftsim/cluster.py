@@ -28,6 +28,9 @@ IDS_MAX = 9
 
 MEMBERS_MAX = 7
 
+_DELIVERIES_MAX = 300
+"""In one quiet round."""
+
 _NOTICES = (MessageType.UNREACHABLE, MessageType.SNAP_STATUS)
 
 
@@ -113,14 +116,26 @@ class Cluster:
             member.stalled = False
             member.tick()
             member.work_through()
-        for _ in range(300):
+        self.deliver_quietly()
+
+    def deliver_quietly(self) -> None:
+        """All messages in order, and all the work that follows."""
+        for _ in range(_DELIVERIES_MAX):
             if not len(self.world.network):
                 break
             message = self.world.network.take(calm=True)
             if message is not None:
                 self.deliver(message)
-                member = self.members[message.to] if message.to in self.members else self.members[1]
-                member.work_through()
+                member = self.members.get(message.to)
+                if member is not None:
+                    member.work_through()
+
+    def ask(self, member: Member, context: bytes) -> None:
+        """A read on a member; a name that was used already is a retry."""
+        member.note("asks to read {}", context)
+        self.world.history.reads(context)
+        member.call(lambda node: node.read_index(context))
+        self.settle(member)
 
 
 def _changes(founders: tuple[int, ...]) -> list[Entry]:

@@ -39,7 +39,7 @@ class Write(NamedTuple):
 
 
 class View(MemoryStorage):
-    """The log as raft reads it: everything written, synced or not.  It begins as a copy of what is durable."""
+    """The log as raft reads it: everything written, synced or not.  At first a copy of what is durable."""
 
     def __init__(
         self, durable: MemoryStorage, configuration: ConfState, snapshot_ready: Callable[[], bool]

@@ -76,7 +76,15 @@ class History:
         kept = known[1] is entry or known == (previous_term, entry)
         if not kept:  # A member whose log begins here does not know the term before its snapshot's.
             kept = known[1] == entry and (not previous_term or not known[0])
-        require(kept, Rule.LOG_MATCHING, "{} behind {}, and {} behind {}", known[1], known[0], entry, previous_term)
+        require(
+            kept,
+            Rule.LOG_MATCHING,
+            "{} behind {}, and {} behind {}",
+            known[1],
+            known[0],
+            entry,
+            previous_term,
+        )
 
     def replaced(self, member: int, term: int, entry: Entry) -> None:
         """A member in ``term`` cuts an entry off."""
@@ -120,7 +128,9 @@ class History:
         text = "{} applies {}, committed is {}"
         require(known is entry or known == entry, Rule.STATE_MACHINE_SAFETY, text, member, entry, known)
 
-    def holders(self, index: int, configuration: ConfState, disks: Mapping[int, Disk], term: int) -> list[int]:
+    def holders(
+        self, index: int, configuration: ConfState, disks: Mapping[int, Disk], term: int
+    ) -> list[int]:
         """The voters on whose disks an entry is."""
         voters = [*configuration.voters, *configuration.voters_outgoing]
         return [voter for voter in voters if voter in disks and disks[voter].holds(index, term)]
@@ -139,7 +149,9 @@ class History:
         if index <= self._changed_at[-1]:
             known = self.configuration_at(index)
             text = "{} is at {} after {}, others at {}"
-            require(known == configuration, Rule.STATE_MACHINE_SAFETY, text, member, configuration, index, known)
+            require(
+                known == configuration, Rule.STATE_MACHINE_SAFETY, text, member, configuration, index, known
+            )
             return None
         before = self._configurations[-1]
         self._changed_at.append(index)
@@ -155,8 +167,8 @@ class History:
     # Reads.
 
     def reads(self, context: bytes) -> None:
-        """A read begins."""
-        self._reads[context] = self.committed
+        """A read begins; one that is asked for again began long ago."""
+        self._reads.setdefault(context, self.committed)
 
     def answers(self, member: int, context: bytes, index: int) -> None:
         """A read is answered."""

@@ -224,12 +224,11 @@ class Member(ABC):
         text = "{} applies {} after {}"
         kept = entry.index == self.applied + 1
         require(kept, Rule.STATE_MACHINE_SAFETY, text, self.id, entry.index, self.applied)
-        history = self._world.history
-        history.applies(self.id, entry)
-        self.applied = entry.index
-        self._applied_max = max(self._applied_max, entry.index)
+        self._world.history.applies(self.id, entry)
         if entry.type != EntryType.NORMAL:
             self._apply_change(entry)
+        # Last, for a change of membership can make raft ask for a snapshot.
+        self._reach(entry.index)
 
     def _apply_change(self, entry: Entry) -> None:
         node = self.node
@@ -264,8 +263,10 @@ class Member(ABC):
         text = "{} installs {!r} at {}, having applied {}"
         kept = snapshot.data == snapshot_data(snapshot.index) and snapshot.index > self.applied
         require(kept, Rule.STATE_MACHINE_SAFETY, text, self.id, snapshot.data, snapshot.index, self.applied)
-        self.applied = snapshot.index
-        self._applied_max = max(self._applied_max, snapshot.index)
+        self._reach(snapshot.index)
+
+    def _reach(self, index: int) -> None:
+        self.applied, self._applied_max = index, max(self._applied_max, index)
 
     def _snapshot_ready(self) -> bool:
         """Raft wants a snapshot: a newer one is made, unless there is no time for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from twistedetcd.raft.types import Message, MessageType
@@ -68,11 +69,23 @@ class Network:
             if random.random() < profile.drop:
                 self.lose(message)
                 return None
-            if random.random() < profile.duplicate:
+            # Late confirmations of reads are worth more trouble than others.
+            confirms = message.type is MessageType.HEARTBEAT_RESP and bool(message.context)
+            if random.random() < profile.duplicate * (4 if confirms else 1):
                 self._keep(message)
         if message.type is MessageType.SNAP:
             self._report(message, reject=False)
         return message
+
+    def pick(self, wanted: Callable[[Message], bool]) -> Message | None:
+        """The oldest message that is wanted, taken out; the others wait, and broken links matter no more."""
+        for position, message in enumerate(self._flight):
+            if wanted(message) and message.type not in _NOTICES:
+                del self._flight[position]
+                if message.type is MessageType.SNAP:
+                    self._report(message, reject=False)
+                return message
+        return None
 
     def _keep(self, message: Message) -> None:
         # A read must be asked for once: raft would confirm the second with late answers to the first.

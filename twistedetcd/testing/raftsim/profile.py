@@ -1,4 +1,4 @@
-"""What kind of trouble a seed makes: the settings of raft, the faults of the network, the weights of actions."""
+"""What kind of trouble a seed makes: settings of raft, faults of the network, how often what happens."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ _BASE: Mapping[str, float] = {
     "heal": 1.2,
     "unreachable": 0.5,
     "calm": 1.2,
+    "depose": 0.2,
+    "tug": 0.1,
 }
 """The weight of each action: how often it is drawn."""
 
@@ -34,9 +36,17 @@ _SCENARIOS: Mapping[str, Mapping[str, float]] = {
     "elections": {"campaign": 6.0, "hurry": 6.0, "transfer": 2.0, "crash": 2.0},
     "crashes": {"crash": 5.0, "restart": 8.0, "work": 25.0, "calm": 2.0},
     "changes": {"change": 8.0, "calm": 2.5, "partition": 1.5, "transfer": 1.5},
-    "partitions": {"partition": 3.0, "heal": 2.5, "read": 8.0, "hurry": 3.0},
+    "partitions": {"depose": 1.5, "partition": 3.0, "heal": 2.5, "read": 8.0, "hurry": 3.0},
     "snapshots": {"compact": 8.0, "propose": 10.0, "partition": 1.5, "calm": 2.0, "change": 3.0},
-    "slow disks": {"stall": 6.0, "work": 6.0, "crash": 2.0, "propose": 9.0, "campaign": 2.0, "transfer": 2.0},
+    "slow disks": {
+        "tug": 1.5,
+        "stall": 6.0,
+        "work": 6.0,
+        "crash": 2.0,
+        "propose": 9.0,
+        "campaign": 2.0,
+        "transfer": 2.0,
+    },
 }
 """What a scenario has more or less of than usual."""
 

@@ -23,7 +23,7 @@ class Rule(Enum):
     COMMITTED_IS_FOREVER = "what is committed is never replaced"
     READS = "a read is answered with an index as new as anything committed before it began"
     CONFIGURATION_OVERLAP = "one configuration follows another only if their quorums meet"
-    DURABLE_TERM = "terms never fall, and the vote changes only with the term"
+    DURABLE_TERM = "terms never fall, neither in memory nor on the disk"
     INDEX_ORDER = "applied <= applying <= committed <= last index, and none of the first three falls"
     LOG_SHAPE = "indexes are contiguous, and terms do not fall along the log nor exceed the member's own"
     ROLE_AND_LEAD = "a leader leads itself, a candidate knows no leader, and there is no leader before term 1"
@@ -31,7 +31,9 @@ class Rule(Enum):
     PRE_VOTE_IS_FREE = "being asked for a pre-vote changes neither term nor vote nor timers"
     PROGRESS = "what a leader believes of its members is possible, and counts nothing before it is durable"
     VOUCHING = "no answer leaves before what it vouches for is durable, and none goes to its sender"
-    COMMIT_TOLD = "nobody is told of a commit index that the teller, or for heartbeats the told, does not hold"
+    COMMIT_TOLD = (
+        "nobody is told of a commit index that the teller, or for heartbeats the told, does not hold"
+    )
     SNAPSHOT_SENT = "a snapshot is sent only for what is compacted, with the configuration at its index"
     READY_SHAPE = "entries are handed out to be saved without a gap, and a snapshot comes without commits"
     QUORUM_CHECK = "a leader that checks its quorum and does not hear from it steps down"
@@ -39,10 +41,12 @@ class Rule(Enum):
     OWN_VOTE = "who leads has its vote for itself on its disk"
 
     RAFT_ITSELF = "raft raises nothing but what it says it refuses"
-    LIVENESS = "a healed cluster elects a leader, commits, and leaves joint configurations that leave by themselves"
+    LIVENESS = (
+        "a healed cluster elects a leader, commits, and leaves joint configurations that leave by themselves"
+    )
 
 
-class Violation(AssertionError):
+class BrokenRuleError(AssertionError):
     """
     A promise was broken.
 
@@ -57,7 +61,7 @@ class Violation(AssertionError):
 
 def require(kept: bool, rule: Rule, text: str, *fields: object) -> None:
     """
-    Raise a `Violation` unless ``kept``.
+    Raise a `BrokenRuleError` unless ``kept``.
 
     Args:
         kept: Whether the promise was kept here.
@@ -66,4 +70,4 @@ def require(kept: bool, rule: Rule, text: str, *fields: object) -> None:
         fields: Formatted only when needed.
     """
     if not kept:
-        raise Violation(rule, text.format(*fields))
+        raise BrokenRuleError(rule, text.format(*fields))

@@ -13,7 +13,7 @@ from twistedetcd.testing.raftsim.cluster import Cluster
 from twistedetcd.testing.raftsim.history import is_quorum
 from twistedetcd.testing.raftsim.member import Member
 from twistedetcd.testing.raftsim.profile import draw_profile
-from twistedetcd.testing.raftsim.rules import Rule, Violation
+from twistedetcd.testing.raftsim.rules import BrokenRuleError, Rule
 from twistedetcd.testing.raftsim.transcript import Transcript
 
 STEPS = 1000
@@ -31,21 +31,21 @@ class Outcome:
     Attributes:
         seed: The seed.
         step: The last step; one more than asked for while healing.
-        violation: The broken promise; ``None`` if all were kept.
+        broken: The promise that was broken; ``None`` if all were kept.
         coverage: How often each of `twistedetcd.testing.raftsim.world.COUNTERS` happened.
         transcript: What happened, if it was kept.
     """
 
     seed: int
     step: int
-    violation: Violation | None
+    broken: BrokenRuleError | None
     coverage: Counter[str]
     transcript: Transcript | None
 
     def describe(self, lines: int = 60) -> str:
         """The seed, the step, the broken promise and the end of the transcript."""
         kept = self.transcript.tail(lines) if self.transcript is not None else ""
-        return f"{kept}\nseed {self.seed}, step {self.step}: {self.violation or 'all promises were kept'}"
+        return f"{kept}\nseed {self.seed}, step {self.step}: {self.broken or 'all promises were kept'}"
 
 
 class Simulation:
@@ -79,7 +79,7 @@ class Simulation:
         Nothing goes wrong any more: everybody is up, every message arrives.
 
         Raises:
-            Violation: Even so, nobody leads, or a new proposal does not reach everybody.
+            BrokenRuleError: Even so, nobody leads, or a new proposal does not reach everybody.
         """
         self.step_number += 1
         if self.transcript is not None:
@@ -105,13 +105,13 @@ class Simulation:
                     leader.crash()
         if not self._stranded():
             text = f"no progress under {cluster.configuration}"
-            raise Violation(Rule.LIVENESS, text if leader is None else f"{text}, led by {leader.id}")
+            raise BrokenRuleError(Rule.LIVENESS, text if leader is None else f"{text}, led by {leader.id}")
         cluster.world.coverage["stranded"] += 1
 
     def _stranded(self) -> bool:
         """
-        Whether the voters of the newest configuration need others: they have not heard that it is in force, and
-        who has heard is no voter any more.  Raft cannot prevent it when a leader steps down on its removal.
+        Whether the voters of the newest configuration need others: they have not heard that it is in force,
+        and who has heard votes no more.  Raft cannot prevent it when a leader steps down on its removal.
         """
         voters = self.cluster.configuration.voters
         acting = [self.cluster.members[voter].configuration for voter in voters]
@@ -143,17 +143,17 @@ def run(seed: int, steps: int = STEPS, *, transcript: bool = False) -> Outcome:
     """
     kept = Transcript() if transcript else None
     simulation: Simulation | None = None
-    violation: Violation | None = None
+    broken: BrokenRuleError | None = None
     try:
         simulation = Simulation(seed, kept)
         for _ in range(steps):
             simulation.step()
         simulation.heal()
-    except Violation as error:
-        violation = error
+    except BrokenRuleError as error:
+        broken = error
     except Exception as error:
-        violation = Violation(Rule.RAFT_ITSELF, f"{type(error).__name__}: {error}")
-        violation.__cause__ = error
+        broken = BrokenRuleError(Rule.RAFT_ITSELF, f"{type(error).__name__}: {error}")
+        broken.__cause__ = error
     step = simulation.step_number if simulation is not None else 0
     coverage = simulation.cluster.world.coverage if simulation is not None else Counter[str]()
-    return Outcome(seed, step, violation, coverage, kept)
+    return Outcome(seed, step, broken, coverage, kept)

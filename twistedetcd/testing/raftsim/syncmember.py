@@ -16,7 +16,8 @@ class SyncMember(Member):
     """
     One Ready at a time: write, sync if that is asked for, send (a leader may send first), advance.
 
-    Entries are applied in order, at any time after they were handed out; membership changes before the advance.
+    Entries are applied in order, at any time after they were handed out; changes of membership before the
+    advance.
     """
 
     def __init__(self, id: int, world: World) -> None:
@@ -24,14 +25,18 @@ class SyncMember(Member):
         self._duties: deque[Callable[[Ready], None]] = deque()
         self._ready: Ready | None = None
         self._to_apply: deque[Entry] = deque()
+        self._on_disk = (self._write, self._sync, self._apply_before_advance)
 
     def has_work(self) -> bool:
         """See `Member`."""
-        return self.node is not None and (bool(self._to_apply) or self._is_due(self.node))
+        return self.node is not None and (self._can_apply() or self._is_due(self.node))
+
+    def _can_apply(self) -> bool:
+        return bool(self._to_apply) and not self.stalled
 
     def _is_due(self, node: RawNode) -> bool:
         if self._duties:
-            return not (self.stalled and self._duties[0] in (self._write, self._sync))
+            return not (self.stalled and self._duties[0] in self._on_disk)
         return node.has_ready()
 
     def forget_work(self) -> None:
@@ -45,7 +50,7 @@ class SyncMember(Member):
         node = self.node
         assert node is not None
         due = self._is_due(node)
-        if self._to_apply and (not due or self._world.random.random() < 0.3):
+        if self._can_apply() and (not due or self._world.random.random() < 0.3):
             self.apply(self._to_apply.popleft())
         elif self._ready is not None:
             self._duties.popleft()(self._ready)

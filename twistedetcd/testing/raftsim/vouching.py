@@ -17,7 +17,15 @@ def check_queued(raft: Raft, message: Message, history: History) -> None:
     if kind is MessageType.APP:
         text = "{} tells {} of commit {}, its own is {}"
         committed = raft.log.committed
-        require(message.commit <= committed, Rule.COMMIT_TOLD, text, raft.id, message.to, message.commit, committed)
+        require(
+            message.commit <= committed,
+            Rule.COMMIT_TOLD,
+            text,
+            raft.id,
+            message.to,
+            message.commit,
+            committed,
+        )
     elif kind is MessageType.HEARTBEAT:
         progress = raft.tracker.members.get(message.to)
         if progress is not None and raft.role is Role.LEADER:

@@ -1,4 +1,4 @@
-"""One incarnation of a member, looked at after every call into it: what changed, and whether it was allowed to."""
+"""One incarnation of a member, looked at after every call into it: what changed, and was it allowed to?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ class Watch:
         self._base, self._base_term = first - 1, raft.log.term_or_zero(first - 1)
         self._entries: list[Entry] = list(raft.log.slice(first, last + 1, NO_LIMIT))
         self._snapshot = raft.log.unstable.snapshot
-        self._committed, self._applying, self._applied = raft.log.committed, raft.log.applying, raft.log.applied
+        self._committed, self._applying, self._applied = (
+            raft.log.committed,
+            raft.log.applying,
+            raft.log.applied,
+        )
         self._handed_out = last
         self._queued: list[Message] = raft.messages
         self._seen = 0
@@ -78,9 +82,7 @@ class Watch:
             require(kept, Rule.DURABLE_TERM, "{}: term {} after {}", raft.id, raft.term, self._term)
         elif raft.vote != self._vote:
             text = "{}: in term {} vote {} after {}"
-            require(
-                self._vote == NOBODY, Rule.DURABLE_TERM, text, raft.id, raft.term, raft.vote, self._vote
-            )
+            require(self._vote == NOBODY, Rule.SINGLE_VOTE, text, raft.id, raft.term, raft.vote, self._vote)
 
     def _observe_role(self, elected_at: int) -> None:
         raft, role = self._raft, self._raft.role
