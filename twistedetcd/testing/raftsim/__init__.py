@@ -11,6 +11,6 @@ for and no more, or the simulation is tamer than the world.
 Never: a clock, a random number that is not drawn from the seed, the iteration order of a set.
 May import raft.
 
-Inside, imports point down: __main__; simulation; actions; scenes, changes; cluster; syncmember, asyncmember; member; watch;
-vouching; world; network, disk, history; profile; transcript; rules.
+Inside, imports point down: __main__; simulation; actions; scenes, changes; cluster; syncmember, asyncmember;
+member; watch; vouching, leading; world; network, disk, history; profile; transcript; rules.
 """

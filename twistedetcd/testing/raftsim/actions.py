@@ -133,11 +133,14 @@ def restart(cluster: Cluster) -> None:
 
 
 def stall(cluster: Cluster) -> None:
-    """A disk takes nothing for a while; or it works again."""
+    """A disk takes nothing for a while, or its answers are late; or it works again."""
     member = cluster.leader() if cluster.random.random() < 0.3 else _anybody(cluster)
     if member is not None:
-        member.stalled = not member.stalled
-        member.note("has a disk that {}", "stalls" if member.stalled else "works again")
+        if cluster.random.random() < 0.7:
+            member.stalled = not member.stalled
+        else:
+            member.deaf = not member.deaf
+        member.note("has a disk that stalls: {}, and is deaf to it: {}", member.stalled, member.deaf)
 
 
 def partition(cluster: Cluster) -> None:

@@ -49,8 +49,8 @@ class AsyncMember(Member):
         parts = [self._write] if self._to_append and not self.stalled else []
         parts += [self._sync] if self._written and not self.stalled else []
         parts += [self._apply_next] if self._to_apply and not self.stalled else []
-        parts += [self._hear_saved] if self._saved else []
-        parts += [self._hear_done] if self._done else []
+        parts += [self._hear_saved] if self._saved and not self.deaf else []
+        parts += [self._hear_done] if self._done and not self.deaf else []
         parts += [self._take] if node.has_ready() else []
         return parts
 

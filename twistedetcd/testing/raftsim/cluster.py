@@ -113,7 +113,7 @@ class Cluster:
     def quiet_round(self) -> None:
         """A tick for everybody, all messages in order, and all the work that follows."""
         for member in self.up():
-            member.stalled = False
+            member.stalled = member.deaf = False
             member.tick()
             member.work_through()
         self.deliver_quietly()

@@ -38,8 +38,8 @@ class Leading:
             kept = 0 <= match < progress.next and match <= last and match >= before.get(member, 0)
             kept = kept and len(progress.inflights) <= window_max
             if progress.state is ProgressState.SNAPSHOT:
-                # Less after the late rejection of an append; an answer or a report puts it right.
-                kept = kept and progress.next <= progress.pending_snapshot + 1
+                # Less after the late rejection of an append, more after the late acknowledgement of one.
+                kept = kept and progress.next <= max(progress.pending_snapshot, match) + 1
             if not kept:
                 text = "{} with last index {} believes of {}: {} after match {}"
                 matched = before.get(member)

@@ -40,6 +40,7 @@ class Member(ABC):
         node: The member, while its process runs.
         applied: The last index that its state holds.
         stalled: Its disk takes nothing just now, and what waits for a write waits on.
+        deaf: It does not hear yet what its own storage answers.
     """
 
     def __init__(self, id: int, world: World) -> None:
@@ -47,7 +48,7 @@ class Member(ABC):
         self.disk = world.disks.setdefault(id, Disk(world.random))
         self.node: RawNode | None = None
         self.applied = self._applied_max = 0
-        self.stalled = False
+        self.stalled = self.deaf = False
         self._watch: Watch | None = None
 
     # The process.
@@ -68,7 +69,7 @@ class Member(ABC):
         applied = low
         if high > low and high >= world.history.founded and world.random.random() < 0.5:
             applied = world.random.randint(max(low, world.history.founded), high)
-        self.applied, self.stalled = applied, False
+        self.applied, self.stalled, self.deaf = applied, False, False
         configuration = world.history.configuration_at(applied) if applied else ConfState()
         view = disk.open(configuration, self._snapshot_ready)
         self.note("starts with {}, applied {}, log to {}", disk.state, applied, view.last_index())

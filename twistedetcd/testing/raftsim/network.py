@@ -51,7 +51,7 @@ class Network:
             ``None`` when none arrives this time.
         """
         random, profile = self._random, self._profile
-        if self._attic and not calm and random.random() < 0.03:
+        if self._attic and not calm and random.random() < 0.06:
             return self._attic.pop(random.randrange(len(self._attic)))
         if not self._flight:
             return None
@@ -69,9 +69,7 @@ class Network:
             if random.random() < profile.drop:
                 self.lose(message)
                 return None
-            # Late confirmations of reads are worth more trouble than others.
-            confirms = message.type is MessageType.HEARTBEAT_RESP and bool(message.context)
-            if random.random() < profile.duplicate * (4 if confirms else 1):
+            if random.random() < profile.duplicate:
                 self._keep(message)
         if message.type is MessageType.SNAP:
             self._report(message, reject=False)
@@ -86,6 +84,11 @@ class Network:
                     self._report(message, reject=False)
                 return message
         return None
+
+    def echo(self, wanted: Callable[[Message], bool]) -> None:
+        """What is wanted arrives twice, the second time long after."""
+        for message in filter(wanted, self._flight):
+            self._keep(message)
 
     def _keep(self, message: Message) -> None:
         # A read must be asked for once: raft would confirm the second with late answers to the first.

@@ -95,7 +95,7 @@ def draw_profile(random: Random) -> Profile:
     return Profile(
         scenario=scenario,
         weights={**_BASE, **_SCENARIOS[scenario]},
-        founders=random.choice((1, 2, 3, 3, 3, 3, 4, 5, 5)),
+        founders=random.choice((3, 5, 5) if slow else (1, 2, 3, 3, 3, 3, 4, 5, 5)),
         bootstrap=random.random() < 0.3,
         async_storage=random.random() < (0.7 if slow else 0.4),
         raft={

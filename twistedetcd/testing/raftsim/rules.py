@@ -38,6 +38,7 @@ class Rule(Enum):
     READY_SHAPE = "entries are handed out to be saved without a gap, and a snapshot comes without commits"
     QUORUM_CHECK = "a leader that checks its quorum and does not hear from it steps down"
     CONFIGURATION_SHAPE = "a configuration is well-formed"
+    STABLE_LOG = "what raft takes for saved is durable"
     OWN_VOTE = "who leads has its vote for itself on its disk"
 
     RAFT_ITSELF = "raft raises nothing but what it says it refuses"

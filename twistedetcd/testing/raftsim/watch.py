@@ -55,6 +55,7 @@ class Watch:
         elected_at = self.last
         leads_on = raft.role is self._role is Role.LEADER and raft.term == self._term
         self._observe_log(leads_on)
+        self._observe_stable()
         log = raft.log
         if log.committed != self._committed:
             self._observe_commit(leads_on)
@@ -124,6 +125,17 @@ class Watch:
             self._observe_truncation(common, leads_on)
         for entry in log.slice(common + 1, last + 1):
             self._observe_entry(entry, leads_on)
+
+    def _observe_stable(self) -> None:
+        log = self._raft.log
+        index = log.unstable.offset - 1
+        if log.unstable.snapshot is None and index > self._base:
+            kept = self._disk.holds(index, self._term_at(index))
+            text = "{} takes {} of term {} for saved, durable is {}"
+            durable = self._disk.durable
+            require(
+                kept, Rule.STABLE_LOG, text, self._raft.id, index, self._term_at(index), durable.last_index()
+            )
 
     def _term_at(self, index: int) -> int:
         position = index - self._base
