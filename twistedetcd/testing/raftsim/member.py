@@ -103,6 +103,14 @@ class Member(ABC):
         return inside(self.node).tracker.configuration if self.node is not None else ConfState()
 
     @property
+    def log_end(self) -> tuple[int, int]:
+        """The term and the index of its last entry, while it runs: what voters compare."""
+        if self.node is None:
+            return (0, 0)
+        log = inside(self.node).log
+        return log.last_term(), log.last_index()
+
+    @property
     def leads(self) -> bool:
         """Whether it believes to lead."""
         return self.node is not None and self.node.role is Role.LEADER
@@ -278,8 +286,11 @@ class Member(ABC):
 
     def compact(self, kept: int) -> None:
         """Make a snapshot of the state, and drop the log before it but the last ``kept`` entries."""
+        assert self.node is not None
         self.sync()
         index = min(self.applied, self.disk.state.commit)
+        # Raft may still look at what it has not heard to be applied.
+        kept = max(kept, index - inside(self.node).log.applied)
         if index > self._world.history.founded:
             done = self.disk.compact(index, self._world.history.configuration_at(index), kept)
             self.note("compacts to {}, keeps {}: {}", index, kept, done)

@@ -27,7 +27,7 @@ _BASE: Mapping[str, float] = {
     "unreachable": 0.5,
     "calm": 1.2,
     "depose": 0.2,
-    "tug": 0.1,
+    "tug": 0.3,
 }
 """The weight of each action: how often it is drawn."""
 
@@ -39,13 +39,14 @@ _SCENARIOS: Mapping[str, Mapping[str, float]] = {
     "partitions": {"depose": 1.5, "partition": 3.0, "heal": 2.5, "read": 8.0, "hurry": 3.0},
     "snapshots": {"compact": 8.0, "propose": 10.0, "partition": 1.5, "calm": 2.0, "change": 3.0},
     "slow disks": {
-        "tug": 1.5,
         "stall": 6.0,
+        "tug": 6.0,
         "work": 6.0,
         "crash": 2.0,
         "propose": 9.0,
         "campaign": 2.0,
         "transfer": 2.0,
+        "change": 0.5,
     },
 }
 """What a scenario has more or less of than usual."""
@@ -95,7 +96,7 @@ def draw_profile(random: Random) -> Profile:
     return Profile(
         scenario=scenario,
         weights={**_BASE, **_SCENARIOS[scenario]},
-        founders=random.choice((3, 5, 5) if slow else (1, 2, 3, 3, 3, 3, 4, 5, 5)),
+        founders=random.choice((3, 5, 5, 5) if slow else (1, 2, 3, 3, 3, 3, 4, 5, 5)),
         bootstrap=random.random() < 0.3,
         async_storage=random.random() < (0.7 if slow else 0.4),
         raft={

@@ -110,12 +110,25 @@ class Simulation:
 
     def _stranded(self) -> bool:
         """
-        Whether the voters of the newest configuration need others: they have not heard that it is in force,
-        and who has heard votes no more.  Raft cannot prevent it when a leader steps down on its removal.
+        Whether raft cannot help it: one of two cases, both of members that were removed or made learners.
+
+        Without pre-vote and quorum check they can bring a learner to a later term, which its leader then
+        never hears of.  And if a voter has not heard that it may do without them, it needs their votes, which
+        a longer log refuses: so it is when a leader steps down on its removal, or crashes then.
         """
-        voters = self.cluster.configuration.voters
-        acting = [self.cluster.members[voter].configuration for voter in voters]
-        return not any(is_quorum(configuration, voters) for configuration in acting)
+        raft, newest = self.profile.raft, self.cluster.configuration
+        if not raft["pre_vote"] and not raft["check_quorum"]:
+            return True
+        if all(self.cluster.members[voter].configuration == newest for voter in newest.voters):
+            return False
+        members = self.cluster.up()
+        for candidate in members:
+            voters = [member.id for member in members if candidate.log_end >= member.log_end]
+            configuration = candidate.configuration
+            votes = candidate.id in (*configuration.voters, *configuration.voters_outgoing)
+            if votes and is_quorum(configuration, voters):
+                return False
+        return True
 
     def _agree(self) -> bool:
         """Whether everybody in the configuration has applied a proposal of the healed cluster."""
