@@ -12,11 +12,15 @@ T ?= tests
 JOBS ?=
 ARGS ?=
 
+# How many simulated clusters `make fuzz-raft` runs, and how long each.
+SEEDS ?= 2000
+STEPS ?= 1000
+
 # Commands that tests call, and the Debian package of each.
 TOOLS := nghttp:nghttp2-client h2load:nghttp2-client etcdctl:etcd-client
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -y
 
-.PHONY: help run test check bench proto tools
+.PHONY: help run test check bench fuzz-raft proto tools
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +28,7 @@ help:
 	@echo "make test [T=tests.raft]          make check, then the tests"
 	@echo "make check                        lint, format, types, and who imports whom"
 	@echo "make bench [ARGS=...]             how fast it is"
+	@echo "make fuzz-raft [SEEDS=... STEPS=...]  simulated clusters of raft members, 2000 seeds of 1000 steps"
 	@echo "make proto                        twistedetcd/pb/*.proto -> *_pb2.py and *_pb2.pyi"
 
 run: $(VENV)/run.stamp
@@ -41,6 +46,9 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp tools
 	$(BIN)/python -m twistedetcd.testing.bench $(ARGS)
+
+fuzz-raft: $(VENV)/dev.stamp
+	$(BIN)/python -m twistedetcd.testing.raftsim --seeds 0..$$(($(SEEDS) - 1)) --steps $(STEPS)
 
 proto: $(VENV)/dev.stamp
 	$(BIN)/python -m twistedetcd.pb.generate

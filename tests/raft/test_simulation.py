@@ -84,7 +84,9 @@ class ReplayTests(SynchronousTestCase):
             status = main(["--seeds", "0..30", "--steps", "400"])
         self.assertEqual(1, status)
         self.assertRegex(out.getvalue(), rf"seed \d+, step \d+: {Rule.LEADER_COMPLETENESS.name}: ")
-        self.assertRegex(out.getvalue(), r"again: python -m twistedetcd.testing.raftsim --seed \d+ --steps 400")
+        self.assertRegex(
+            out.getvalue(), r"again: python -m twistedetcd.testing.raftsim --seed \d+ --steps 400"
+        )
 
     def test_command(self) -> None:
         """The command runs one seed, or many, and says what they reached."""

@@ -12,5 +12,5 @@ Never: a clock, a random number that is not drawn from the seed, the iteration o
 May import raft.
 
 Inside, imports point down: __main__; simulation; actions; scenes, changes; cluster; syncmember, asyncmember;
-member; watch; vouching, leading; world; network, disk, history; profile; transcript; rules.
+member; application, watch; vouching, leading; world; network, disk, history; profile; transcript; rules.
 """

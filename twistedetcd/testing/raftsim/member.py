@@ -6,15 +6,11 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from twistedetcd.raft.changebytes import decode_change
-from twistedetcd.raft.confchange import Changer
 from twistedetcd.raft.config import Config
-from twistedetcd.raft.errors import ConfChangeError, PeerNotFoundError, ProposalDroppedError
+from twistedetcd.raft.errors import PeerNotFoundError, ProposalDroppedError
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.types import (
     NOBODY,
-    ConfChange,
-    ConfChangeV2,
     ConfState,
     Entry,
     EntryType,
@@ -24,7 +20,8 @@ from twistedetcd.raft.types import (
     Role,
     Snapshot,
 )
-from twistedetcd.testing.raftsim.disk import Disk, snapshot_data
+from twistedetcd.testing.raftsim.application import Application, decide
+from twistedetcd.testing.raftsim.disk import Disk
 from twistedetcd.testing.raftsim.rules import Rule, require
 from twistedetcd.testing.raftsim.vouching import check_leaving
 from twistedetcd.testing.raftsim.watch import Watch, inside
@@ -38,7 +35,7 @@ class Member(ABC):
     Attributes:
         id: Its id.
         node: The member, while its process runs.
-        applied: The last index that its state holds.
+        application: What it applies entries to.
         stalled: Its disk takes nothing just now, and what waits for a write waits on.
         deaf: It does not hear yet what its own storage answers.
     """
@@ -47,7 +44,7 @@ class Member(ABC):
         self.id, self._world = id, world
         self.disk = world.disks.setdefault(id, Disk(world.random))
         self.node: RawNode | None = None
-        self.applied = self._applied_max = 0
+        self.application = Application(id, world, self.disk)
         self.stalled = self.deaf = False
         self._watch: Watch | None = None
 
@@ -63,15 +60,9 @@ class Member(ABC):
     def start(self) -> None:
         """Start from what is durable."""
         world, disk = self._world, self.disk
-        low = disk.durable.snapshot().index
-        # Either as etcd does, everything after the snapshot once more, or from where the state was.
-        high = min(self._applied_max, disk.state.commit)
-        applied = low
-        if high > low and high >= world.history.founded and world.random.random() < 0.5:
-            applied = world.random.randint(max(low, world.history.founded), high)
-        self.applied, self.stalled, self.deaf = applied, False, False
-        configuration = world.history.configuration_at(applied) if applied else ConfState()
-        view = disk.open(configuration, self._snapshot_ready)
+        self.stalled = self.deaf = False
+        view = disk.open(self.application.start(), self._snapshot_ready)
+        applied = self.application.applied
         self.note("starts with {}, applied {}, log to {}", disk.state, applied, view.last_index())
         trace = world.transcript.trace if world.transcript is not None else None
         node = RawNode(
@@ -228,72 +219,41 @@ class Member(ABC):
 
     def apply(self, entry: Entry) -> None:
         """Apply a committed entry."""
-        if entry.index <= self.applied:
-            return  # A snapshot brought it meanwhile.
-        text = "{} applies {} after {}"
-        kept = entry.index == self.applied + 1
-        require(kept, Rule.STATE_MACHINE_SAFETY, text, self.id, entry.index, self.applied)
-        self._world.history.applies(self.id, entry)
+        if not self.application.begin(entry):
+            return
         if entry.type != EntryType.NORMAL:
-            self._apply_change(entry)
-        # Last, for a change of membership can make raft ask for a snapshot.
-        self._reach(entry.index)
+            self._put_in_force(entry)
+        # Not before, for a change of membership can make raft ask for a snapshot.
+        self.application.end(entry.index)
 
-    def _apply_change(self, entry: Entry) -> None:
+    def _put_in_force(self, entry: Entry) -> None:
         node = self.node
         assert node is not None
-        change = decode_change(entry)
-        tracker = inside(node).tracker
-        configuration = tracker.configuration
-        try:
-            Changer(configuration, tracker.members, 0, inside(node).window).change(change.as_v2())
-        except ConfChangeError as error:
-            self.note("refuses change {}: {}", entry.index, error)
-            change = ConfChange()
-        self._put_in_force(change, entry.index)
-
-    def _put_in_force(self, change: ConfChange | ConfChangeV2, index: int) -> None:
+        change = decide(inside(node), entry, lambda error: self.note("refuses {}: {}", entry.index, error))
         configurations: list[ConfState] = []
         self.call(lambda node: configurations.append(node.apply_conf_change(change)))
         [configuration] = configurations
-        self.note("is at {} after {}", configuration, index)
-        before = self._world.history.configured(self.id, index, configuration)
-        if before is not None:
-            coverage = self._world.coverage
-            coverage["conf changes applied"] += before != configuration
-            joint = (bool(before.voters_outgoing), bool(configuration.voters_outgoing))
-            coverage["joint configurations entered"] += joint == (False, True)
-            coverage["joint configurations left"] += joint == (True, False)
+        self.note("is at {} after {}", configuration, entry.index)
+        self.application.configured(entry.index, configuration)
 
     def install(self, snapshot: Snapshot) -> None:
         """Take the state of a snapshot that is saved."""
-        self._world.coverage["snapshots installed"] += 1
         self.note("installs the snapshot at {}", snapshot.index)
-        text = "{} installs {!r} at {}, having applied {}"
-        kept = snapshot.data == snapshot_data(snapshot.index) and snapshot.index > self.applied
-        require(kept, Rule.STATE_MACHINE_SAFETY, text, self.id, snapshot.data, snapshot.index, self.applied)
-        self._reach(snapshot.index)
-
-    def _reach(self, index: int) -> None:
-        self.applied, self._applied_max = index, max(self._applied_max, index)
+        self.application.install(snapshot)
 
     def _snapshot_ready(self) -> bool:
         """Raft wants a snapshot: a newer one is made, unless there is no time for it."""
         dice = self._world.random.random()
         if dice < 0.5:
-            self.compact(self.applied)
+            self.compact(self.application.applied)
         return dice < 1 - self._world.profile.no_snapshot
 
     def compact(self, kept: int) -> None:
         """Make a snapshot of the state, and drop the log before it but the last ``kept`` entries."""
         assert self.node is not None
         self.sync()
-        index = min(self.applied, self.disk.state.commit)
-        # Raft may still look at what it has not heard to be applied.
-        kept = max(kept, index - inside(self.node).log.applied)
-        if index > self._world.history.founded:
-            done = self.disk.compact(index, self._world.history.configuration_at(index), kept)
-            self.note("compacts to {}, keeps {}: {}", index, kept, done)
+        done = self.application.compact(kept, inside(self.node).log.applied)
+        self.note("makes a snapshot at {}: {}", self.application.applied, done)
 
 
 def handed_out_changes(entries: Sequence[Entry] | deque[Entry]) -> bool:

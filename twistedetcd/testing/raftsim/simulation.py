@@ -137,7 +137,7 @@ class Simulation:
         if proposed is None or not proposed.data.startswith(b"healed") or configuration.auto_leave:
             return False
         ids = {id: None for part in configuration[:4] for id in part}
-        return all(self.cluster.members[id].applied == history.committed for id in ids)
+        return all(self.cluster.members[id].application.applied == history.committed for id in ids)
 
 
 def _propose_again(leader: Member, data: bytes) -> None:
