@@ -33,7 +33,6 @@ CAUGHT: Mapping[str, tuple[Rule, tuple[int, ...]]] = {
     "answer_without_sync": (Rule.VOUCHING, (11, 3, 13, 20)),
     "vote_for_any_log": (Rule.LEADER_COMPLETENESS, (5, 3, 16, 4, 11)),
     "apply_change_twice": (Rule.RAFT_ITSELF, (14, 11, 15, 12, 10)),
-    "apply_change_behind_snapshot": (Rule.STATE_MACHINE_SAFETY, range(300)),
     "term_from_pre_vote": (Rule.PRE_VOTE_IS_FREE, (12, 18, 15, 11, 3)),
     "ack_of_earlier_term": (Rule.STABLE_LOG, (164, 188, 111, 244, 252, 228)),
     "read_named_twice": (Rule.READS, (13, 46, 17, 64, 71)),

@@ -55,10 +55,7 @@ class AsyncMember(Member):
         return parts
 
     def _take(self) -> None:
-        assert self.node is not None and self._watch is not None
-        ready = self.node.ready()
-        self._watch.ready(ready)
-        self._watch.observe()
+        ready = self.take_ready()
         for message in ready.messages:
             if message.to == APPEND_THREAD:
                 self._to_append.append(message)

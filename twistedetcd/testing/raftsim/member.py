@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from twistedetcd.raft.config import Config
@@ -17,6 +16,7 @@ from twistedetcd.raft.types import (
     Message,
     MessageType,
     ReadState,
+    Ready,
     Role,
     Snapshot,
 )
@@ -25,7 +25,7 @@ from twistedetcd.testing.raftsim.disk import Disk
 from twistedetcd.testing.raftsim.rules import Rule, require
 from twistedetcd.testing.raftsim.vouching import check_leaving
 from twistedetcd.testing.raftsim.watch import Watch, inside
-from twistedetcd.testing.raftsim.world import World, brief
+from twistedetcd.testing.raftsim.world import World, brief, brief_ready
 
 
 class Member(ABC):
@@ -209,6 +209,16 @@ class Member(ABC):
         if vote != NOBODY:
             self._world.history.votes(self.id, term, vote)
 
+    def take_ready(self) -> Ready:
+        """What raft hands out."""
+        assert self.node is not None and self._watch is not None
+        ready = self.node.ready()
+        if self._world.transcript is not None:
+            self.note("{}", brief_ready(ready))
+        self._watch.ready(ready)
+        self._watch.observe()
+        return ready
+
     def take_reads(self, reads: Sequence[ReadState]) -> None:
         """Reads are confirmed."""
         for index, context in reads:
@@ -254,8 +264,3 @@ class Member(ABC):
         self.sync()
         done = self.application.compact(kept, inside(self.node).log.applied)
         self.note("makes a snapshot at {}: {}", self.application.applied, done)
-
-
-def handed_out_changes(entries: Sequence[Entry] | deque[Entry]) -> bool:
-    """Whether there is a membership change among them."""
-    return any(entry.type != EntryType.NORMAL for entry in entries)

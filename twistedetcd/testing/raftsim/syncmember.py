@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable
 
 from twistedetcd.raft.node import RawNode
-from twistedetcd.raft.types import Entry, Ready, Role
+from twistedetcd.raft.types import Entry, EntryType, Ready, Role
 from twistedetcd.testing.raftsim.disk import Write
-from twistedetcd.testing.raftsim.member import Member, handed_out_changes
+from twistedetcd.testing.raftsim.member import Member
 from twistedetcd.testing.raftsim.world import World
 
 
@@ -58,15 +58,12 @@ class SyncMember(Member):
             self._take(node)
 
     def _take(self, node: RawNode) -> None:
-        assert self._watch is not None
         leads = node.role is Role.LEADER
-        self._ready = ready = node.ready()
-        self._watch.ready(ready)
-        self._watch.observe()
+        self._ready = ready = self.take_ready()
         duties = [self._write, self._sync]
         early = self._world.random.randint(0, 2) if leads else 2
         duties.insert(early, self._send)
-        if handed_out_changes(ready.committed):
+        if any(entry.type != EntryType.NORMAL for entry in ready.committed):
             duties.append(self._apply_before_advance)
         self._duties.extend([*duties, self._advance])
         self._to_apply.extend(ready.committed)

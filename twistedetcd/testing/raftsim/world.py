@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from twistedetcd.raft.types import Message
+from twistedetcd.raft.types import Message, Ready
 from twistedetcd.testing.raftsim.disk import Disk
 from twistedetcd.testing.raftsim.history import History
 from twistedetcd.testing.raftsim.network import Network
@@ -46,6 +46,16 @@ class World:
         self.network = Network(random, profile)
         self.disks: dict[int, Disk] = {}
         self.coverage: Counter[str] = Counter()
+
+
+def brief_ready(ready: Ready) -> str:
+    """What a Ready asks for but its messages, which are noted when they leave, on one line."""
+    words = [f"hands out {ready.hard_state or 'no state'}, must sync {ready.must_sync}"]
+    words += [str(ready.soft_state)] if ready.soft_state is not None else []
+    words += [f"snapshot {ready.snapshot.index}/{ready.snapshot.term}"] if ready.snapshot is not None else []
+    for name, entries in (("entries", ready.entries), ("committed", ready.committed)):
+        words += [f"{name} {entries[0].index}/{entries[0].term}..{entries[-1].index}"] if entries else []
+    return ", ".join(words)
 
 
 def brief(message: Message) -> str:
