@@ -12,11 +12,15 @@ T ?= tests
 JOBS ?=
 ARGS ?=
 
+# How many simulated clusters `make fuzz-raft` runs, and how long each.
+SEEDS ?= 2000
+STEPS ?= 1000
+
 # Commands that tests call, and the Debian package of each.
 TOOLS := nghttp:nghttp2-client h2load:nghttp2-client etcdctl:etcd-client
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -y
 
-.PHONY: help run test check bench bench-raft proto tools
+.PHONY: help run test check bench bench-raft fuzz-raft proto tools
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +29,7 @@ help:
 	@echo "make check                        lint, format, types, and who imports whom"
 	@echo "make bench [ARGS=...]             how fast it is"
 	@echo "make bench-raft [ARGS=...]        what raft alone costs"
+	@echo "make fuzz-raft [SEEDS=... STEPS=...]  simulated clusters of raft members, 2000 seeds of 1000 steps"
 	@echo "make proto                        twistedetcd/pb/*.proto -> *_pb2.py and *_pb2.pyi"
 
 run: $(VENV)/run.stamp
@@ -45,6 +50,9 @@ bench: $(VENV)/dev.stamp tools
 
 bench-raft: $(VENV)/dev.stamp
 	$(BIN)/python -m twistedetcd.testing.bench.raft $(ARGS)
+
+fuzz-raft: $(VENV)/dev.stamp
+	$(BIN)/python -m twistedetcd.testing.raftsim --seeds 0..$$(($(SEEDS) - 1)) --steps $(STEPS)
 
 proto: $(VENV)/dev.stamp
 	$(BIN)/python -m twistedetcd.pb.generate

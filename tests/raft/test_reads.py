@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.raft.driver import Member, single_leader, stored
 from twistedetcd.raft import reads
 from twistedetcd.raft.types import (
+    ConfChange,
     ConfChangeSingle,
     ConfChangeType,
     ConfChangeV2,
@@ -140,3 +141,28 @@ class QuorumTests(SynchronousTestCase):
         context = self.asked(b"a")
         self.leader.node.read_index(b"lost")
         self.assertEqual([ReadState(2, b"a")], self.answer(2, context))
+
+
+class RemovedLeaderTests(SynchronousTestCase):
+    """A leader that was removed leads on until another is elected; it must not read by itself."""
+
+    def test_asks_the_single_voter_that_is_left(self) -> None:
+        """The one voter left may have elected itself already, so only its answer confirms a read."""
+        member = Member(storage=stored((1, 2), [], HardState(1, 0, 1)), applied=1, pre_vote=False)
+        node = member.node
+        node.campaign()
+        member.settle()
+        node.step(Message(MessageType.VOTE_RESP, to=1, sender=2, term=2))
+        node.propose_conf_change(ConfChange(type=ConfChangeType.REMOVE_NODE, node_id=1))
+        member.settle()
+        node.step(Message(MessageType.APP_RESP, to=1, sender=2, term=2, index=3))
+        member.settle()
+        self.assertEqual((2,), member.configuration.voters)
+        member.sent.clear()
+        node.read_index(b"stale?")
+        member.settle()
+        self.assertEqual([], member.reads)
+        [asked] = member.sent
+        node.step(Message(MessageType.HEARTBEAT_RESP, to=1, sender=2, term=2, context=asked.context))
+        member.settle()
+        self.assertEqual([ReadState(3, b"stale?")], member.reads)

@@ -156,7 +156,9 @@ def count_vote(raft: Raft, message: Message) -> None:
         raft.become_follower(raft.term, NOBODY)
     elif result is VoteResult.WON and raft.role is Role.PRE_CANDIDATE:
         _run(raft, Campaign.ELECTION)
-    elif result is VoteResult.WON:
+    elif result is VoteResult.WON and raft.id in raft.tracker.votes:
+        # Not before its own vote is saved, even if others suffice: forgetting it in a crash, this member
+        # could win the term again, and write other entries where its first ones still may arrive.
         _win(raft)
 
 

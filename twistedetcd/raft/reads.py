@@ -59,7 +59,9 @@ def _send_heartbeat(raft: Raft, to: int, progress: Progress, context: bytes) -> 
 
 
 def _begin(raft: Raft, message: Message) -> None:
-    if raft.tracker.is_single_voter() or raft.config.lease_based_reads:
+    # Of a single voter nobody has to be asked, unless that is another: a removed leader may lead on unaware.
+    alone = raft.tracker.is_single_voter() and raft.id in raft.tracker.configuration.voters
+    if alone or raft.config.lease_based_reads:
         _answer(raft, message, raft.log.committed)
         return
     broadcast_heartbeat(raft, raft.read_only.add(raft.id, raft.log.committed, message))
