@@ -5,8 +5,9 @@ The driver's duties, in this order: save the Ready's snapshot, entries and hard 
 ``must_sync``); send its messages (a leader may send before saving); apply its committed entries, in order,
 and call `RawNode.apply_conf_change` for each membership change among them; then `RawNode.advance`.
 
-Two more: what was handed out is applied before a MsgSnap is stepped, or an older membership change would be put
-in force on the snapshot's configuration; and the log is compacted no further than raft was told it is applied.
+Two more: what was handed out is applied before a MsgSnap is stepped, or an older membership change would be
+put in force on the snapshot's configuration; and the log is compacted no further than raft was told that it
+is applied.
 """
 
 from __future__ import annotations
