@@ -160,7 +160,7 @@ class MutationTests(SynchronousTestCase):
         self.assert_caught()
 
     def test_read_named_twice(self) -> None:
-        """All reads of a term go by one context: late answers to the first confirm those that came after it."""
+        """All reads of a term go by one context: late answers to the first confirm those after it."""
 
         def acknowledge(pending: ReadOnly, member: int, context: bytes) -> Mapping[int, int]:
             pending._acknowledged[member] = pending._registered
