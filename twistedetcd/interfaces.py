@@ -347,7 +347,7 @@ class ISnapshotter(Interface):
 
     def purge(keep: int, index: int) -> int:
         """
-        Remove the oldest of those up to ``index``.
+        Remove the oldest of those up to ``index``; a crash may bring them back.
 
         Args:
             keep: How many of these stay; 0 for all.
