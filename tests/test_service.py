@@ -23,14 +23,15 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, HTTPConnectionPool, readBody
 
-from twistedetcd import service
+from twistedetcd import disk, service
 from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.config import Config, parse
+from twistedetcd.disk import open_backend
 from twistedetcd.errors import BackendError, Code, ConfigError, MemberError, StoppedError
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.files.probe import SYNCS, median_sync_seconds
 from twistedetcd.pb.rpc_pb2 import CompactionRequest, PutRequest
-from twistedetcd.service import EtcdService, open_backend
+from twistedetcd.service import EtcdService
 from twistedetcd.wal.opening import LogOptions
 
 reactor: Any = global_reactor
@@ -124,7 +125,7 @@ class ServiceCase(TestCase):
 
     def setUp(self) -> None:
         self.directory = self.mktemp()
-        self.patch(service, "LogOptions", self._small)
+        self.patch(disk, "LogOptions", self._small)
         self.services: list[EtcdService] = []
 
     def _small(self, **options: Any) -> LogOptions:
@@ -342,7 +343,7 @@ class FsyncTests(ServiceCase):
     def test_auto_measures(self) -> Any:
         """A disk that takes more than the limit gets a thread, and the log says so; a fast one does not."""
         for seconds, place in ((0.0051, "a thread"), (0.0049, "the reactor")):
-            self.patch(service, "median_sync_seconds", lambda *_, seconds=seconds: seconds)
+            self.patch(disk, "median_sync_seconds", lambda *_, seconds=seconds: seconds)
             with capturedLogs() as events:
                 etcd = yield self.started()
             [event] = [event for event in events if "place" in event]
@@ -353,7 +354,7 @@ class FsyncTests(ServiceCase):
     @inlineCallbacks
     def test_others_do_not(self) -> Any:
         """Who was told where to sync, or never to, is not measured."""
-        self.patch(service, "median_sync_seconds", lambda *_: self.fail("measured"))
+        self.patch(disk, "median_sync_seconds", lambda *_: self.fail("measured"))
         for flag in ("--fsync-in=reactor", "--fsync-in=thread", "--unsafe-no-fsync"):
             etcd = yield self.started(flag)
             self.assertEqual(flag == "--fsync-in=thread", etcd.member.node._wal._run_sync is not None)
@@ -502,7 +503,7 @@ class FakeReactorTests(SynchronousTestCase):
     def test_listens(self) -> None:
         """It listens where it was told to, once it can serve, on that reactor; localhost is 127.0.0.1."""
         reactor = FakeReactor()
-        self.patch(service, "LogOptions", lambda **options: LogOptions(**options, segment_bytes=65536))
+        self.patch(disk, "LogOptions", lambda **options: LogOptions(**options, segment_bytes=65536))
         config = config_of(self.mktemp(), "--backend=memory", "--fsync-in=reactor")
         config = dataclasses.replace(
             config, listen_client_urls=("http://127.0.0.1:1", "http://[::1]:2", "http://localhost:3")

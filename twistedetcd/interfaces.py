@@ -86,6 +86,8 @@ class IBackend(Interface):
     def close() -> None:
         """Close files and locks.  Views must be closed before."""
 
+    durable = Attribute("Whether what was written is there after a crash; if not, the log is kept whole.")
+
 
 class IBackendFactory(Interface):
     """

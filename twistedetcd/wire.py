@@ -194,7 +194,7 @@ def decode_snapshot(data: bytes) -> Snapshot:
 
 
 class SnapshotEnvelope(NamedTuple):
-    """What a snapshot file holds (snappb.Snapshot): ``crc`` is CRC-32C of ``data``, an encoded snapshot."""
+    """What a snapshot file holds (snappb.snapshot): ``crc`` is CRC-32C of ``data``, an encoded snapshot."""
 
     crc: int
     data: bytes

@@ -23,11 +23,13 @@ from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
 from twistedetcd.pb import rpc_pb2
 from twistedetcd.protocols.turn import Turn
-from twistedetcd.raft.types import Entry, HardState
+from twistedetcd.raft.types import Entry, HardState, Snapshot
 from twistedetcd.server.bootstrap import AppliedMark, check_log_covers, new_raft, restarted_raft
 from twistedetcd.server.committer import Committer
 from twistedetcd.server.member import EtcdServer
 from twistedetcd.server.raftnode import RaftNode
+from twistedetcd.server.snapshots import Snapshots
+from twistedetcd.snap.memory import MemorySnapshotter
 from twistedetcd.wal.memory import MemoryWAL
 
 TIMEOUT_SECONDS = 7.0
@@ -74,7 +76,7 @@ class HeldWAL(MemoryWAL):
 
 
 class Writer:
-    """The writer thread: at once, or, while ``holding``, when the test says so."""
+    """The writer thread, or a worker: at once, or, while ``holding``, when the test says so."""
 
     def __init__(self) -> None:
         self.holding = False
@@ -147,6 +149,7 @@ class Running:
         backend: Its engine.
         links: Put before the store in the chain.
         limit: Operations that make a batch full.
+        snapshot_count: Entries between two snapshots; ``None`` for none.
     """
 
     def __init__(
@@ -156,11 +159,12 @@ class Running:
         links: Sequence[Link] = (),
         limit: int = 10_000,
         request_bytes_max: int = 1024 * 1024,
+        snapshot_count: int | None = None,
     ) -> None:
         self.clock = Clock()
         self.wal = HeldWAL() if wal is None else wal
         self.backend = RecordingBackend() if backend is None else backend
-        self.writer = Writer()
+        self.writer, self.worker = Writer(), Writer()
         self.failures: list[Failure] = []
         self.pending = Pending(self.backend)
         self.store = Store(self.pending, compaction_batch=2)
@@ -171,8 +175,10 @@ class Running:
         self.mark = AppliedMark(self.pending)
         founder = Member(7, ("http://localhost:2380",))
         if self.wal.entries:
-            check_log_covers(self.mark, self.wal.entries)
-            raft, storage = restarted_raft(7, self.wal.hard_state, self.wal.entries, 10, True, lambda n: 0)
+            check_log_covers(self.mark, 0, self.wal.entries)
+            raft, storage = restarted_raft(
+                7, Snapshot(), self.wal.hard_state, self.wal.entries, 10, True, lambda n: 0
+            )
         else:
             raft, storage = new_raft(founder, 10, True, lambda n: 0)
         self.raft = raft
@@ -211,6 +217,23 @@ class Running:
             apply=self.member.apply,
             failed=self.member.failed,
             next_context=len(self.wal.saves) << 20,
+            catch_up_entries=5000,
+        )
+        self.snapshotter = MemorySnapshotter()
+        self.snapshots = Snapshots(
+            clock=self.clock,
+            snapshotter=self.snapshotter,
+            wal=self.wal,
+            run_in_worker=self.worker,
+            applied=lambda: self.member.applied_index,
+            state=self._state,
+            commit=lambda: self.committer.flush(mark=True),
+            record=self.node.record_snapshot,
+            failed=self.member.failed,
+            every=snapshot_count,
+            recorded=0,
+            wals_max=5,
+            snapshots_max=5,
         )
         store_applier = StoreApplier(self.store, cluster, self.member.header, self.member.compact_later)
         self.applier = chain(store_applier, links)
@@ -218,13 +241,17 @@ class Running:
     def _stamp(self) -> None:
         self.mark.write(self.member.applied_index, self.member.applied_term, self.raft.status().configuration)
 
+    def _state(self) -> Snapshot:
+        conf_state = self.raft.status().configuration
+        return Snapshot(self.member.applied_index, self.member.applied_term, conf_state)
+
     def start(self) -> Running:
         """Start it, and let the turn end."""
         unfinished = self.store.unfinished_compaction
         if unfinished is not None:
             self.member.compact_later(unfinished, self.store.resume_compaction(unfinished))
         self.ready = self.member.start(
-            self.node, self.committer, self.applier, self.mark.index, self.mark.term
+            self.node, self.committer, self.snapshots, self.applier, self.mark.index, self.mark.term
         )
         self.end_turn()
         return self
