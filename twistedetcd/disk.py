@@ -164,8 +164,9 @@ class Disk:
     def raft(self, draw: Callable[[int], int]) -> tuple[RawNode, MemoryStorage]:
         """The raft of a new member, or of the one that the log is of; ``draw`` is a `randrange`."""
         ticks, pre_vote = self._config.election_ticks, self._config.pre_vote
-        if self._recovered is None:
-            return new_raft(self.founder, ticks, pre_vote, draw)
+        if self._recovered is None or not self._recovered.hard_state.commit:
+            # A founder's first save commits its founding entries; if that is lost, nothing has happened yet.
+            return new_raft(self.founder._replace(id=self.identity.node_id), ticks, pre_vote, draw)
         state, entries = self._recovered.hard_state, self._recovered.entries
         try:
             return restarted_raft(self.identity.node_id, self.snapshot, state, entries, ticks, pre_vote, draw)
@@ -177,13 +178,19 @@ def make_directory(files: IFiles, path: str) -> None:
     """
     Make a directory and its parents, for good: a log is lost with the name of a directory above it.
 
-    The name is synced also when it is there: whoever made it may not have lived to do so.
+    Each name is synced before the next is made.  The last one that is there already is synced too, for whoever
+    made it may not have lived to do so.
     """
     parent = os.path.dirname(os.path.abspath(path))
-    if not files.exists(parent):
+    there = files.exists(path)
+    if not there:
         make_directory(files, parent)
-    files.make_directory(path)
-    files.sync_directory(parent)
+        files.make_directory(path)
+    try:
+        files.sync_directory(parent)
+    except PermissionError:
+        if not there:
+            raise  # else it was made by somebody who may do more than we
 
 
 def log_options(

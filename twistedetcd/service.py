@@ -1,8 +1,8 @@
 """
 service: a `Config` becomes the tree of Twisted services that is a member.
 
-With ``disk.py``, the one place that names concrete classes.  Building opens nothing: files, threads and sockets
-come with `EtcdService.startService`, since twistd forks in between.
+With ``disk.py``, the one place that names concrete classes.  Building opens nothing: files, threads and
+sockets come with `EtcdService.startService`, since twistd forks in between.
 """
 
 from __future__ import annotations
@@ -178,8 +178,8 @@ class EtcdService(MultiService):
             snapshotter=disk.snapshots,
             wal=disk.wal,
             run_in_worker=worker,
-            applied=lambda: member.applied_index,
-            state=lambda: Snapshot(member.applied_index, member.applied_term, raft.status().configuration),
+            applied=lambda: node.applied_index,
+            state=lambda: Snapshot(node.applied_index, node.applied_term, raft.status().configuration),
             commit=lambda: committer.flush(mark=True),
             record=node.record_snapshot,
             failed=member.failed,

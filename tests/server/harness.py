@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
@@ -17,12 +17,14 @@ from twistedetcd.apply.store import StoreApplier
 from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import Code
-from twistedetcd.interfaces import IWAL, Batch
+from twistedetcd.interfaces import IWAL, Batch, IBackend, ISnapshotter
 from twistedetcd.mvcc.hash import KeyValueHash
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
 from twistedetcd.pb import rpc_pb2
 from twistedetcd.protocols.turn import Turn
+from twistedetcd.raft.node import RawNode
+from twistedetcd.raft.storage import MemoryStorage
 from twistedetcd.raft.types import Entry, HardState, Snapshot
 from twistedetcd.server.bootstrap import AppliedMark, check_log_covers, new_raft, restarted_raft
 from twistedetcd.server.committer import Committer
@@ -140,6 +142,23 @@ class Client:
             self._told.append(self)
 
 
+class Parts(NamedTuple):
+    """What a member is made of; ``recorded`` is the index of the snapshot that it starts from."""
+
+    wal: IWAL
+    snapshotter: ISnapshotter
+    recorded: int
+    backend: IBackend
+    pending: Pending
+    store: Store
+    cluster: Cluster
+    mark: AppliedMark
+    founder: Member
+    cluster_id: int
+    raft: RawNode
+    storage: MemoryStorage
+
+
 class Running:
     """
     A member made of its real parts.
@@ -161,37 +180,54 @@ class Running:
         request_bytes_max: int = 1024 * 1024,
         snapshot_count: int | None = None,
     ) -> None:
-        self.clock = Clock()
-        self.wal = HeldWAL() if wal is None else wal
-        self.backend = RecordingBackend() if backend is None else backend
-        self.writer, self.worker = Writer(), Writer()
-        self.failures: list[Failure] = []
-        self.pending = Pending(self.backend)
-        self.store = Store(self.pending, compaction_batch=2)
-        for _ in self.store.restore():
+        wal = HeldWAL() if wal is None else wal
+        backend = RecordingBackend() if backend is None else backend
+        pending = Pending(backend)
+        store = Store(pending, compaction_batch=2)
+        for _ in store.restore():
             pass
-        cluster = Cluster(self.pending)
+        cluster = Cluster(pending)
         cluster.restore()
-        self.mark = AppliedMark(self.pending)
+        mark = AppliedMark(pending)
         founder = Member(7, ("http://localhost:2380",))
-        if self.wal.entries:
-            check_log_covers(self.mark, 0, self.wal.entries)
-            raft, storage = restarted_raft(
-                7, Snapshot(), self.wal.hard_state, self.wal.entries, 10, True, lambda n: 0
-            )
+        if wal.entries:
+            check_log_covers(mark, 0, wal.entries)
+            raft, storage = restarted_raft(7, Snapshot(), wal.hard_state, wal.entries, 10, True, lambda n: 0)
         else:
             raft, storage = new_raft(founder, 10, True, lambda n: 0)
-        self.raft = raft
+        parts = Parts(
+            wal, MemorySnapshotter(), 0, backend, pending, store, cluster, mark, founder, 8, raft, storage
+        )
+        self.wal = wal
+        self._assemble(parts, links, limit, request_bytes_max, snapshot_count, life=len(wal.saves))
+
+    def _assemble(
+        self,
+        parts: Parts,
+        links: Sequence[Link] = (),
+        limit: int = 10_000,
+        request_bytes_max: int = 1024 * 1024,
+        snapshot_count: int | None = None,
+        kept: int = 5,
+        life: int = 0,
+    ) -> None:
+        """Put it together; ``life`` makes its request ids others than those of the lives before."""
+        self.clock = Clock()
+        self.backend = parts.backend
+        self.writer, self.worker = Writer(), Writer()
+        self.failures: list[Failure] = []
+        self.pending, self.store, self.mark, self.raft = parts.pending, parts.store, parts.mark, parts.raft
+        self.snapshotter = parts.snapshotter
         self.turn = Turn(self.clock)
         self.member = EtcdServer(
             clock=self.clock,
-            identity=founder._replace(name="one", client_urls=("http://localhost:2379",)),
-            cluster_id=8,
+            identity=parts.founder._replace(name="one", client_urls=("http://localhost:2379",)),
+            cluster_id=parts.cluster_id,
             store=self.store,
             pending=self.pending,
-            cluster=cluster,
+            cluster=parts.cluster,
             wake=self.turn.wake,
-            encoder=Encoder((7 << 48) + (len(self.wal.saves) << 20)),
+            encoder=Encoder((7 << 48) + (life << 20)),
             request_bytes_max=request_bytes_max,
             request_timeout_seconds=TIMEOUT_SECONDS,
             compaction_pause_seconds=0.01,
@@ -210,32 +246,31 @@ class Running:
         )
         self.node = RaftNode(
             clock=self.clock,
-            raft=raft,
-            storage=storage,
-            wal=self.wal,
+            raft=self.raft,
+            storage=parts.storage,
+            wal=parts.wal,
             tick_seconds=TICK_SECONDS,
             apply=self.member.apply,
             failed=self.member.failed,
-            next_context=len(self.wal.saves) << 20,
+            next_context=life << 20,
             catch_up_entries=5000,
         )
-        self.snapshotter = MemorySnapshotter()
         self.snapshots = Snapshots(
             clock=self.clock,
-            snapshotter=self.snapshotter,
-            wal=self.wal,
+            snapshotter=parts.snapshotter,
+            wal=parts.wal,
             run_in_worker=self.worker,
-            applied=lambda: self.member.applied_index,
+            applied=lambda: self.node.applied_index,
             state=self._state,
             commit=lambda: self.committer.flush(mark=True),
             record=self.node.record_snapshot,
             failed=self.member.failed,
             every=snapshot_count,
-            recorded=0,
-            wals_max=5,
-            snapshots_max=5,
+            recorded=parts.recorded,
+            wals_max=kept,
+            snapshots_max=kept,
         )
-        store_applier = StoreApplier(self.store, cluster, self.member.header, self.member.compact_later)
+        store_applier = StoreApplier(self.store, parts.cluster, self.member.header, self.member.compact_later)
         self.applier = chain(store_applier, links)
 
     def _stamp(self) -> None:
@@ -243,7 +278,7 @@ class Running:
 
     def _state(self) -> Snapshot:
         conf_state = self.raft.status().configuration
-        return Snapshot(self.member.applied_index, self.member.applied_term, conf_state)
+        return Snapshot(self.node.applied_index, self.node.applied_term, conf_state)
 
     def start(self) -> Running:
         """Start it, and let the turn end."""

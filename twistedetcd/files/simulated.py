@@ -202,6 +202,10 @@ class SimulatedFiles:
         left._root = self._root.crashed(lambda: self._random.random() < chance)
         return left
 
+    def killed(self) -> None:
+        """Let go of every lock, as when the process that had them is killed and the machine goes on."""
+        _unlock(self._root)
+
     def refuse_after(self, count: int, error: int = errno.EIO) -> None:
         """Make so many more changes, then refuse every further one (but not to read)."""
         left = [count]
@@ -341,6 +345,14 @@ def _empty(directory: _Directory) -> None:
         if isinstance(node, _Directory):
             _empty(node)
         directory.change(name, None, None)
+
+
+def _unlock(directory: _Directory) -> None:
+    for node in directory.names.values():
+        if isinstance(node, _Directory):
+            _unlock(node)
+        else:
+            node.owner = None
 
 
 def _used_bytes(directory: _Directory) -> int:

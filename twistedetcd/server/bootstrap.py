@@ -75,7 +75,9 @@ class AppliedMark:
         self.term = int.from_bytes(overlay.get(META, TERM) or b"", "big")
 
     def write(self, index: int, term: int, conf_state: ConfState) -> None:
-        """Put it into the open batch, just before that is sealed."""
+        """Put it into the open batch, just before that is sealed, if it has moved."""
+        if index == self.index:
+            return  # and while the log is replayed, raft's configuration is older than the one here
         self.index, self.term = index, term
         put = self._overlay.put
         put(META, CONSISTENT_INDEX, index.to_bytes(8, "big"))

@@ -65,12 +65,13 @@ class RaftNode:
         self._saving: Deferred[None] | None = None
         self._stopped = False
         self._wants_to_lead = False
-        self._applied = 0
         self._memory_log = MemoryLog(storage, catch_up_entries)
         self._compact_at = 0
         # A snapshot to be recorded in the log, and who waits for that.
         self._to_record: Snapshot | None = None
         self._recorded: Deferred[None] | None = None
+        self.applied_index = self.applied_term = 0
+        """The last entry carried out in this life; the backend may be ahead while the log is replayed."""
         self.proposals: list[bytes] = []
         """What the turn brought, to be proposed by `flush`."""
         self.reads = ReadIndex(next_context, raft.read_index)
@@ -247,21 +248,21 @@ class RaftNode:
         committed = ready.committed
         if committed:
             self._apply(committed)
-            self._applied = committed[-1].index
+            self.applied_index, self.applied_term = committed[-1].index, committed[-1].term
             for applied in self.on_applied:
                 applied()
         self._raft.advance()
         if committed:
-            self.reads.applied_to(self._applied)
-        if self._applied > self._compact_at:
-            self._compact_at = self._applied + COMPACT_EVERY
-            self._memory_log.compact(self._applied, self._raft.status().configuration)
+            self.reads.applied_to(self.applied_index)
+        if self.applied_index > self._compact_at:
+            self._compact_at = self.applied_index + COMPACT_EVERY
+            self._memory_log.compact(self.applied_index, self._raft.status().configuration)
         if ready.soft_state is not None and ready.soft_state.role == Role.LEADER:
             for became_leader in self.on_leader:
                 became_leader()
 
     def _answer_reads(self, states: Sequence[ReadState]) -> None:
-        self.reads.confirmed(states, self._applied)
+        self.reads.confirmed(states, self.applied_index)
         if self.reads.arrived:
             self.reads.ask(self._clock.seconds())  # for those that came while this question was out
 

@@ -31,8 +31,8 @@ class Snapshots:
         snapshotter: Where snapshots go.
         wal: The log they are recorded in.
         run_in_worker: Runs what the snapshotter blocks on.
-        applied: The index of the last applied entry.
-        state: The snapshot that could be taken now; called between two entries only.
+        applied: The index of the last entry that was committed and carried out in this life.
+        state: The snapshot at that entry; called between two entries only.
         commit: Makes the backend have all that is applied by now, durably.
         record: Puts a snapshot's record into the log.
         failed: Called when one of these failed; the member must stop.

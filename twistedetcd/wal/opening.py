@@ -162,10 +162,13 @@ def recover(
             copy=copy,
         )
         recovered = recovered._replace(broken_copy=copy)
-    # Before anything is written over it: sectors of the old end between those of a new record would look like
-    # damage, where zeros look like a write that was not finished.
-    if clear_rest(last.file, tail.offset, segment_bytes) or scanner.torn:
-        last.file.sync()
+    clear_rest(last.file, tail.offset, segment_bytes)
+    # What was read may never have been synced, if it was only the process that ended: whoever builds on it
+    # must not lose it.  And once something is written after it, sectors of a torn end between those of a new
+    # record would look like damage, where zeros look like a write that was not finished.
+    last.file.sync()
+    files.sync_directory(directory)
+    files.sync_directory(os.path.dirname(os.path.normpath(directory)) or ".")
     return recovered, tail
 
 

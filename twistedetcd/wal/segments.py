@@ -119,15 +119,9 @@ def write_zeros(file: IFile, start: int, end: int, stopped: Callable[[], bool] =
         start += len(piece)
 
 
-def clear_rest(file: IFile, offset: int, segment_bytes: int) -> bool:
-    """
-    Leave only zeros after ``offset``, up to ``segment_bytes`` or the file's end; does not sync.
-
-    Returns:
-        Whether anything had to be written.
-    """
+def clear_rest(file: IFile, offset: int, segment_bytes: int) -> None:
+    """Leave only zeros after ``offset``, up to ``segment_bytes`` or the file's end; does not sync."""
     size = file.size()
-    changed = False
     position = offset
     while position < size:
         piece = file.read(position, min(len(_ZEROS), size - position))
@@ -135,12 +129,9 @@ def clear_rest(file: IFile, offset: int, segment_bytes: int) -> bool:
             break
         if piece != _ZEROS[: len(piece)]:
             file.write(position, _ZEROS[: len(piece)])
-            changed = True
         position += len(piece)
     if size < segment_bytes:
         write_zeros(file, max(size, offset), segment_bytes)
-        changed = True
-    return changed
 
 
 class NextSegment:
