@@ -11,12 +11,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 T ?= tests
 JOBS ?=
 ARGS ?=
+SEEDS ?= 500
 
 # Commands that tests call, and the Debian package of each.
 TOOLS := nghttp:nghttp2-client h2load:nghttp2-client etcdctl:etcd-client
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -y
 
-.PHONY: help run test check bench proto tools
+.PHONY: help run test check bench fuzz-disk proto tools
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +25,7 @@ help:
 	@echo "make test [T=tests.raft]          make check, then the tests"
 	@echo "make check                        lint, format, types, and who imports whom"
 	@echo "make bench [ARGS=...]             how fast it is"
+	@echo "make fuzz-disk [SEEDS=500]        crash a member on a simulated disk"
 	@echo "make proto                        twistedetcd/pb/*.proto -> *_pb2.py and *_pb2.pyi"
 
 run: $(VENV)/run.stamp
@@ -41,6 +43,10 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp tools
 	$(BIN)/python -m twistedetcd.testing.bench $(ARGS)
+
+# Each seed is a member's five lives, and what a disk may do to it in between.
+fuzz-disk: $(VENV)/dev.stamp
+	SEEDS=$(SEEDS) $(BIN)/python -m twisted.trial tests.disk.test_lives
 
 proto: $(VENV)/dev.stamp
 	$(BIN)/python -m twistedetcd.pb.generate

@@ -93,7 +93,7 @@ class Disk:
         self._wal_dir = config.wal_dir or os.path.join(member_dir, "wal")
         self._snap_dir = os.path.join(member_dir, "snap")
         log_parent = os.path.dirname(os.path.abspath(self._wal_dir))
-        for path in (member_dir, self._snap_dir, log_parent):
+        for path in (self._snap_dir, log_parent):
             make_directory(files, path)
         self._options = log_options(self._wal_dir if files.exists(self._wal_dir) else log_parent)
         self.founder = Member(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import pickle
@@ -27,15 +28,18 @@ from twistedetcd.pb.rpc_pb2 import PutRequest, PutResponse
 from twistedetcd.wal.opening import LogOptions
 
 CONFIG: Config = parse(["--data-dir=/var/lib/one", "--fsync-in=reactor"], {}, lambda path: b"")
-SEGMENT_BYTES = 2048
+SEGMENT_BYTES = 4096
 LIVES = 5
+WAL_DIRS = (None, "/mnt/log/wal")  # beside the rest, or on a disk of its own
+NEVER = 1 << 30  # so many changes are not made
 
 
 class JournalBackend(MemoryBackend):
     """
     An engine in memory that is durable by way of a journal: each batch is one record, written and synced.
 
-    After a crash it holds all batches up to the first that is not whole.
+    After a crash it holds all batches up to the first that is not whole.  The journal's name need not be
+    durable before a snapshot's is, in the same directory: until then the log begins at the first entry.
     """
 
     durable = True
@@ -47,7 +51,6 @@ class JournalBackend(MemoryBackend):
             self._file = files.open(path)
         else:
             self._file = files.open(path, create=True)
-            files.sync_directory(directory)
         self._offset = self._count = 0
         while (batch := self._read()) is not None:
             super().write(batch)
@@ -234,17 +237,22 @@ class Lives:
     """
     Several lives of one member, by a seed; each begins with what a crash has left of the one before.
 
+    Args:
+        seed: Decides everything.
+        wal_dir: Where the log is, if elsewhere.
+
     Attributes:
         acknowledged: The revision of each key that was answered for.
         snapshots: Lives that began at a snapshot.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, wal_dir: str | None = None) -> None:
         self.random = Random(seed)
         self.files = SimulatedFiles(Random(seed + 1))
         self.acknowledged: dict[bytes, int] = {}
         self.snapshots = 0
-        self._puts = 0
+        self._puts = self._lives = 0
+        self._config = dataclasses.replace(CONFIG, wal_dir=wal_dir)
 
     def run(self) -> None:
         """
@@ -254,34 +262,45 @@ class Lives:
             AssertionError: Something that was acknowledged is lost, or something is there twice.
             MemberError: A start was refused.
         """
-        for life in range(LIVES):
-            only_syncs = self.random.random() < 0.5
-            left = int(self.random.expovariate(1 / 30 if only_syncs else 1 / 80))
-            never = self.random.random() < 0.3
-            self._live(life, PowerCut(self.files, 1 << 30 if never else left, only_syncs))
-            self.files.before.clear()
-            if self.random.random() < 0.8:
-                self.files = self.files.crashed()
-            else:
-                self.files.killed()
-        member = self._member(LIVES)
+        random = self.random
+        for _ in range(LIVES):
+            only_syncs = random.random() < 0.6
+            left = int(random.expovariate(1 / 15 if only_syncs else 1 / 40))
+            self.live(PowerCut(self.files, NEVER if random.random() < 0.2 else left, only_syncs))
+            self.end(crashes=random.random() < 0.7)
+        self.look()
+
+    def end(self, crashes: bool, chance: float | None = None) -> None:
+        """The machine stops, with that chance of what was not synced to be there; or only the process."""
+        self.files.before.clear()
+        if crashes:
+            self.files = self.files.crashed(chance)
+        else:
+            self.files.killed()
+
+    def look(self) -> None:
+        """Start once more, and see whether all is there."""
+        member = self._member()
         member.start()
         self._check(member)
 
-    def _member(self, life: int) -> DiskMember:
+    def _member(self) -> DiskMember:
         random = self.random
+        self._lives += 1
         return DiskMember(
             self.files,
+            config=self._config,
             snapshot_count=random.choice((3, 10, 30)),
             kept=random.choice((1, 1, 2)),
             in_thread=random.random() < 0.5,
-            life=life,
+            life=self._lives,
         )
 
-    def _live(self, life: int, cut: PowerCut) -> None:
+    def live(self, cut: PowerCut, steps_max: int = 80) -> None:
+        """One life, of which only a cut of the power may be the end."""
         random = self.random
         try:
-            member = self._member(life)
+            member = self._member()
         except OSError:
             assert cut.came
             return
@@ -292,7 +311,7 @@ class Lives:
         member.settle(lambda: bool(member.ended or member.serves))
         if not member.ended:
             self._check(member)
-            self._work(member)
+            self._work(member, random.randrange(steps_max))
         if not member.ended and random.random() < 0.3:
             member.close(cut)
         for failure in member.ended:
@@ -307,9 +326,9 @@ class Lives:
         assert not lost, f"lost: {lost}"
         assert sorted(found.values()) == list(range(2, member.store.revision + 1)), sorted(found.values())
 
-    def _work(self, member: DiskMember) -> None:
+    def _work(self, member: DiskMember, steps: int) -> None:
         random = self.random
-        for _ in range(random.randrange(60)):
+        for _ in range(steps):
             choice = random.random()
             if choice < 0.5:
                 for _ in range(random.choice((1, 1, 3, 8))):

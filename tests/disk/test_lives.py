@@ -6,7 +6,7 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.disk.life import Lives
+from tests.disk.life import WAL_DIRS, Lives
 
 SEEDS = int(os.environ.get("SEEDS", "50"))
 
@@ -18,7 +18,7 @@ class LivesTests(SynchronousTestCase):
         """Life after life, whatever the crashes leave; a failure names its seed, which replays it."""
         acknowledged = snapshots = 0
         for seed in range(SEEDS):
-            lives = Lives(seed)
+            lives = Lives(seed, wal_dir=WAL_DIRS[seed % 2])
             try:
                 lives.run()
             except Exception as error:

@@ -197,7 +197,7 @@ class SimulatedFiles:
                 none or all.
         """
         if chance is None:
-            chance = self._random.choice((0.0, 1.0, self._random.random()))
+            chance = self._random.choice((0.0, 1.0, self._random.random(), self._random.random()))
         left = SimulatedFiles(self._random, self.capacity_bytes)
         left._root = self._root.crashed(lambda: self._random.random() < chance)
         return left

@@ -20,6 +20,7 @@ from twistedetcd.interfaces import IWAL, ISnapshotter, RunInThread
 from twistedetcd.raft.types import Snapshot
 
 PURGE_SECONDS: Final = 30.0
+_LATER: Final = 1 << 64  # no index gets there: one is under way
 
 
 class Snapshots:
@@ -98,8 +99,7 @@ class Snapshots:
     def check(self) -> None:
         """Take a snapshot if it is due."""
         if self._applied() > self._next and not self._stopped:
-            assert self._every is not None
-            self._next = self._applied() + self._every
+            self._next = _LATER
             self._one_at_a_time.run(self._begin)
 
     def _begin(self) -> Deferred[None]:
@@ -116,6 +116,7 @@ class Snapshots:
             await self._record(snapshot)
             self._wal.release_to(snapshot.index)
             self.recorded = snapshot.index
+            self._next = snapshot.index + (self._every or 0)
             self._log.info("saved snapshot to disk, at index {index}", index=snapshot.index)
 
     def _refused(self, failure: Failure) -> None:
