@@ -178,8 +178,8 @@ def make_directory(files: IFiles, path: str) -> None:
     """
     Make a directory and its parents, for good: a log is lost with the name of a directory above it.
 
-    Each name is synced before the next is made.  The last one that is there already is synced too, for whoever
-    made it may not have lived to do so.
+    Each name is synced before the next is made.  The last one that is there already is synced too, for
+    whoever made it may not have lived to do so.
     """
     parent = os.path.dirname(os.path.abspath(path))
     there = files.exists(path)

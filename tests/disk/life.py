@@ -349,7 +349,9 @@ class Lives:
         key = b"%d" % self._puts
         self._puts += 1
         lease = 5 if random.random() < 0.2 else 0
-        request = PutRequest(key=key, value=bytes(random.choice((0, 50, 700, 2000))), lease=lease)
+        request = PutRequest(
+            key=key, value=b"%d" % self._puts * random.choice((0, 20, 200, 700)), lease=lease
+        )
         client = Client() if lease else Writing(key, self.acknowledged)
         with contextlib.suppress(EtcdError):  # it stops, or has enough to do
             member.propose(kinds.PUT, request, client)
