@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 from twisted.application.service import MultiService
 from twisted.internet import reactor as global_reactor
@@ -18,7 +19,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, HTTPConnectionPool, readBody
@@ -275,6 +276,63 @@ class LifeTests(ServiceCase):
         yield etcd.member.compactions.idle()
         self.assertIsNone(etcd.member.store.unfinished_compaction)
         self.assertEqual(5, etcd.member.store.compact_revision)
+
+    @inlineCallbacks
+    def test_snapshots(self) -> Any:
+        """The log before a snapshot goes away, and the next start reads only what follows it."""
+        flags = ("--snapshot-count=20", "--max-wals=1", "--max-snapshots=2")
+        etcd = yield self.started(*flags)
+        for number in range(100):
+            yield put(etcd, b"k%d" % number, bytes(20_000))
+        yield etcd.stopService()
+        wal, snap = (os.path.join(self.directory, "member", name) for name in ("wal", "snap"))
+        segments = [name for name in os.listdir(wal) if name.endswith(".wal")]
+        self.assertGreater(len(segments), 4)
+        self.assertGreater(len([name for name in os.listdir(snap) if name.endswith(".snap")]), 3)
+        with capturedLogs() as events:
+            etcd = yield self.started(*flags)
+        self.assertEqual(100, etcd.member.store.count(b"k", b"l"))
+        self.assertGreater(etcd.member.node.raft.status().applied, 100)
+        yield deferLater(reactor, 0.05)  # the first purge
+        self.assertEqual([], [event for event in events if event["log_level"] >= LogLevel.warn])
+        yield etcd.stopService()
+        left = [name for name in os.listdir(wal) if name.endswith(".wal")]
+        self.assertLess(len(left), len(segments) - 2)
+        self.assertLess(len([name for name in os.listdir(snap) if name.endswith(".snap")]), 5)
+
+    @inlineCallbacks
+    def test_no_snapshots_in_memory(self) -> Any:
+        """An engine that forgets gets all of the log at each start, so none of it goes away."""
+        flags = ("--snapshot-count=5", "--backend=memory")
+        etcd = yield self.started(*flags)
+        for number in range(30):
+            yield put(etcd, b"k%d" % number)
+        yield etcd.stopService()
+        self.assertEqual([], os.listdir(os.path.join(self.directory, "member", "snap")))
+        etcd = yield self.started(*flags)
+        self.assertEqual(30, etcd.member.store.count(b"k", b"l"))
+
+    @inlineCallbacks
+    def test_full_disk(self) -> Any:
+        """A log that finds the disk full says so, and in which file; nothing acknowledged is lost."""
+        failures: list[Failure] = []
+        etcd = yield self.started("--fsync-in=reactor", on_fatal=failures.append)
+        yield put(etcd, b"a")
+
+        def full(descriptor: int, data: bytes, offset: int) -> int:
+            raise OSError(28, "No space left on device")
+
+        with capturedLogs() as events, mock.patch("os.pwrite", full):
+            yield self.assertFailure(put(etcd, b"b"), RuntimeError)
+            yield deferLater(reactor, 0)
+        segment = os.path.join(self.directory, "member", "wal", "0000000000000000-0000000000000000.wal")
+        sentence = f"[Errno 28] No space left on device: '{segment}'"
+        self.assertEqual([sentence], [failure.getErrorMessage() for failure in failures])
+        [said] = [event for event in events if event["log_level"] == LogLevel.critical]
+        self.assertEqual(f"The member stops: {sentence}", formatEvent(said))
+        yield etcd.stopService()
+        etcd = yield self.started()
+        self.assertEqual((1, 0), (etcd.member.store.count(b"a", None), etcd.member.store.count(b"b", None)))
 
     @inlineCallbacks
     def test_port_in_use(self) -> Any:

@@ -135,7 +135,7 @@ class IFile(Interface):
     the written 512-byte sectors.
     """
 
-    name = Attribute("The path it was opened with.")
+    name = Attribute("The path it was opened with, for errors; who gives the file another one says so here.")
 
     def read(offset: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``offset``; fewer only at the end of the file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 from random import Random
 from typing import Any
 
@@ -190,6 +191,41 @@ class CombinationTests(DiskCase):
         self.crash()
         self.start()
 
+    def test_directories_cut_short(self) -> None:
+        """A life that ended between making a directory and syncing its name leaves that to the next one."""
+        for step in range(12):
+            self.setUp()
+            self.files.refuse_after(step)
+            with self.assertRaises(OSError):
+                DiskMember(self.files)
+            self.files.before.clear()
+            self.files.killed()
+            self.put(self.start())
+            self.crash()
+            self.start()
+
+    def test_parent_of_somebody_else(self) -> None:
+        """A directory whose parent may not be read was made by somebody else, and is taken as it is."""
+        self.files.make_directory(DATA)
+
+        def refuse(what: str, path: str) -> None:
+            if (what, path) == ("sync_directory", os.path.dirname(DATA)):
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+
+        self.files.before.append(refuse)
+        self.put(self.start())
+
+    def test_parent_that_may_not_be_read(self) -> None:
+        """A directory that we make in one that may not be read could get lost with its name: refused."""
+
+        def refuse(what: str, path: str) -> None:
+            if (what, path) == ("sync_directory", os.path.dirname(DATA)):
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+
+        self.files.before.append(refuse)
+        with self.assertRaises(PermissionError):
+            DiskMember(self.files)
+
     def test_log_elsewhere(self) -> None:
         """The log may be on a disk of its own."""
         config = dataclasses.replace(CONFIG, wal_dir="/mnt/log/wal")
@@ -288,9 +324,7 @@ class BadDiskTests(DiskCase):
 
         def refuse(what: str, path: str) -> None:
             if what == operation and path.endswith(suffix):
-                raise OSError(
-                    code, {errno.EIO: "Input/output error"}.get(code, "No space left on device"), path
-                )
+                raise OSError(code, os.strerror(code), path)
 
         self.files.before.append(refuse)
 

@@ -85,6 +85,30 @@ class TornEndTests(LogCase):
         self.assertEqual(before, self.data(FIRST))
         self.assertFalse(self.disk.exists(f"{FIRST}.broken"))
 
+    def test_cut_inside_the_head(self) -> None:
+        """A segment has its name only once its head is whole: less of it is damage, and told where."""
+        ends = self.write(0)
+        whole = self.data(FIRST)
+        head_bytes = ends[0] - 24  # less the only entry's frame
+        for size in range(1, head_bytes):
+            self.put(FIRST, whole[:size])
+            with self.assertRaisesRegex(WALCorruptError, f"^{FIRST} is corrupt at offset [0-9]+: "):
+                self.read()
+        self.put(FIRST, whole[:head_bytes])
+        self.assertEqual([], self.read().entries)
+
+    def test_what_was_read_is_synced(self) -> None:
+        """After a mere kill the end of the log may not be on the disk, but whoever reads it builds on it."""
+        wal = self.create()
+        self.save(wal, entry(1))
+        self.disk.before.append(refuse_sync)
+        self.failureResultOf(wal.save(None, [entry(2)]), OSError)
+        self.disk.before.remove(refuse_sync)
+        self.disk.killed()
+        self.assertEqual([entry(1), entry(2)], self.read().entries)
+        self.crash()
+        self.assertEqual([entry(1), entry(2)], self.read().entries)
+
     def test_kf_14_torn_last_record(self) -> None:
         """Whichever sectors of the last record are missing, it is cut off; in earlier segments, refused."""
         ends = self.write(100, 3000)

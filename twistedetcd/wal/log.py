@@ -310,7 +310,9 @@ class SegmentedWAL:
         def switch() -> float:
             full.truncate(full_bytes)  # only zeros go, so it may get lost
             seconds = self._store(file, 0, head)
-            self._files.rename(file.name, os.path.join(self._directory, str(name)))
+            path = os.path.join(self._directory, str(name))
+            self._files.rename(file.name, path)
+            file.name = path
             if self._syncs:
                 self._files.sync_directory(self._directory)
             return seconds

@@ -93,6 +93,7 @@ def create_log(
             files.sync_directory(temporary)
         files.remove_directory(directory)
         files.rename(temporary, directory)
+        file.name = os.path.join(directory, str(name))
         if sync:
             files.sync_directory(os.path.dirname(temporary) or ".")
     except BaseException:

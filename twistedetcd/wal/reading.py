@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path
 from typing import NamedTuple
 
-from twistedetcd.errors import WALCorruptError, WALSnapshotError
+from twistedetcd.errors import WALSnapshotError
 from twistedetcd.interfaces import IFile, IFiles
 from twistedetcd.raft.types import Entry, EntryType, HardState
 from twistedetcd.wal.record import CRC, ENTRY, METADATA, SNAPSHOT, STATE
@@ -67,9 +67,13 @@ class Reading:
                 self._take(kind, data)
             except ValueError as error:
                 raise scanner.corrupt(str(error)) from error
+        # A segment gets its name only after its head is durable.
         if scanner.offset == 0:
-            # A segment gets its name only after its head is durable.
             raise scanner.corrupt("the segment does not begin with its checksum record")
+        if self.metadata is None:
+            raise scanner.corrupt("the segment ends before its metadata")
+        if not self._snapshot_index and not self._snapshot_seen:
+            raise scanner.corrupt("the first segment ends before its first record of a snapshot")
         self.crc = scanner.crc
         return scanner
 
@@ -78,11 +82,9 @@ class Reading:
         What was read, once it is all there.
 
         Raises:
-            WALCorruptError: The log has no metadata.
-            WALSnapshotError: It does not vouch for the snapshot.
+            WALSnapshotError: The log does not vouch for the snapshot.
         """
-        if self.metadata is None:
-            raise WALCorruptError(f"The log in {directory} has no metadata")
+        assert self.metadata is not None, "no segment was read"
         index, term = self._snapshot_index, self._snapshot_term
         if not self._snapshot_seen:
             raise WALSnapshotError(
