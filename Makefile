@@ -11,16 +11,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 T ?= tests
 JOBS ?=
 ARGS ?=
-
-# How many simulated clusters `make fuzz-raft` runs, and how long each.
-SEEDS ?= 2000
+# How long each simulated cluster of `make fuzz-raft` is.
 STEPS ?= 1000
 
 # Commands that tests call, and the Debian package of each.
 TOOLS := nghttp:nghttp2-client h2load:nghttp2-client etcdctl:etcd-client
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -y
 
-.PHONY: help run test check bench bench-raft fuzz-raft proto tools
+.PHONY: help run test check bench bench-raft fuzz-raft fuzz-disk proto tools
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +28,7 @@ help:
 	@echo "make bench [ARGS=...]             how fast it is"
 	@echo "make bench-raft [ARGS=...]        what raft alone costs"
 	@echo "make fuzz-raft [SEEDS=... STEPS=...]  simulated clusters of raft members, 2000 seeds of 1000 steps"
+	@echo "make fuzz-disk [SEEDS=500]        crash a member on a simulated disk"
 	@echo "make proto                        twistedetcd/pb/*.proto -> *_pb2.py and *_pb2.pyi"
 
 run: $(VENV)/run.stamp
@@ -51,8 +50,14 @@ bench: $(VENV)/dev.stamp tools
 bench-raft: $(VENV)/dev.stamp
 	$(BIN)/python -m twistedetcd.testing.bench.raft $(ARGS)
 
+fuzz-raft: SEEDS ?= 2000
 fuzz-raft: $(VENV)/dev.stamp
 	$(BIN)/python -m twistedetcd.testing.raftsim --seeds 0..$$(($(SEEDS) - 1)) --steps $(STEPS)
+
+# Each seed is a member's five lives, and what a disk may do to it in between.
+fuzz-disk: SEEDS ?= 500
+fuzz-disk: $(VENV)/dev.stamp
+	SEEDS=$(SEEDS) $(BIN)/python -m twisted.trial tests.disk.test_lives
 
 proto: $(VENV)/dev.stamp
 	$(BIN)/python -m twistedetcd.pb.generate

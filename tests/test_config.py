@@ -58,6 +58,10 @@ class DefaultsTests(SynchronousTestCase):
             heartbeat_interval_ms=100,
             election_timeout_ms=1000,
             initial_election_tick_advance=True,
+            snapshot_count=10000,
+            snapshot_catchup_entries=5000,
+            max_snapshots=5,
+            max_wals=5,
             max_txn_ops=128,
             max_request_bytes=1572864,
             max_concurrent_streams=4294967295,
@@ -402,7 +406,6 @@ class KnownTests(RefusalCase):
         for argument in (
             "--auto-tls",
             "--quota-backend-bytes=1",
-            "--snapshot-count=7",
             "--cert-file=a",
             "--cors=http://a",
             "--enable-grpc-gateway=false",

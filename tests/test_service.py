@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 from twisted.application.service import MultiService
 from twisted.internet import reactor as global_reactor
@@ -18,19 +19,20 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, HTTPConnectionPool, readBody
 
-from twistedetcd import service
+from twistedetcd import disk, service
 from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.config import Config, parse
+from twistedetcd.disk import open_backend
 from twistedetcd.errors import BackendError, Code, ConfigError, MemberError, StoppedError
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.files.probe import SYNCS, median_sync_seconds
 from twistedetcd.pb.rpc_pb2 import CompactionRequest, PutRequest
-from twistedetcd.service import EtcdService, open_backend
+from twistedetcd.service import EtcdService
 from twistedetcd.wal.opening import LogOptions
 
 reactor: Any = global_reactor
@@ -124,7 +126,7 @@ class ServiceCase(TestCase):
 
     def setUp(self) -> None:
         self.directory = self.mktemp()
-        self.patch(service, "LogOptions", self._small)
+        self.patch(disk, "LogOptions", self._small)
         self.services: list[EtcdService] = []
 
     def _small(self, **options: Any) -> LogOptions:
@@ -296,6 +298,63 @@ class LifeTests(ServiceCase):
         self.assertEqual(5, etcd.member.store.compact_revision)
 
     @inlineCallbacks
+    def test_snapshots(self) -> Any:
+        """The log before a snapshot goes away, and the next start reads only what follows it."""
+        flags = ("--snapshot-count=20", "--max-wals=1", "--max-snapshots=2")
+        etcd = yield self.started(*flags)
+        for number in range(100):
+            yield put(etcd, b"k%d" % number, bytes(20_000))
+        yield etcd.stopService()
+        wal, snap = (os.path.join(self.directory, "member", name) for name in ("wal", "snap"))
+        segments = [name for name in os.listdir(wal) if name.endswith(".wal")]
+        self.assertGreater(len(segments), 4)
+        self.assertGreater(len([name for name in os.listdir(snap) if name.endswith(".snap")]), 3)
+        with capturedLogs() as events:
+            etcd = yield self.started(*flags)
+        self.assertEqual(100, etcd.member.store.count(b"k", b"l"))
+        self.assertGreater(etcd.member.node.raft.status().applied, 100)
+        yield deferLater(reactor, 0.05)  # the first purge
+        self.assertEqual([], [event for event in events if event["log_level"] >= LogLevel.warn])
+        yield etcd.stopService()
+        left = [name for name in os.listdir(wal) if name.endswith(".wal")]
+        self.assertLess(len(left), len(segments) - 2)
+        self.assertLess(len([name for name in os.listdir(snap) if name.endswith(".snap")]), 5)
+
+    @inlineCallbacks
+    def test_no_snapshots_in_memory(self) -> Any:
+        """An engine that forgets gets all of the log at each start, so none of it goes away."""
+        flags = ("--snapshot-count=5", "--backend=memory")
+        etcd = yield self.started(*flags)
+        for number in range(30):
+            yield put(etcd, b"k%d" % number)
+        yield etcd.stopService()
+        self.assertEqual([], os.listdir(os.path.join(self.directory, "member", "snap")))
+        etcd = yield self.started(*flags)
+        self.assertEqual(30, etcd.member.store.count(b"k", b"l"))
+
+    @inlineCallbacks
+    def test_full_disk(self) -> Any:
+        """A log that finds the disk full says so, and in which file; nothing acknowledged is lost."""
+        failures: list[Failure] = []
+        etcd = yield self.started("--fsync-in=reactor", on_fatal=failures.append)
+        yield put(etcd, b"a")
+
+        def full(descriptor: int, data: bytes, offset: int) -> int:
+            raise OSError(28, "No space left on device")
+
+        with capturedLogs() as events, mock.patch("os.pwrite", full):
+            yield self.assertFailure(put(etcd, b"b"), RuntimeError)
+            yield deferLater(reactor, 0)
+        segment = os.path.join(self.directory, "member", "wal", "0000000000000000-0000000000000000.wal")
+        sentence = f"[Errno 28] No space left on device: '{segment}'"
+        self.assertEqual([sentence], [failure.getErrorMessage() for failure in failures])
+        [said] = [event for event in events if event["log_level"] == LogLevel.critical]
+        self.assertEqual(f"The member stops: {sentence}", formatEvent(said))
+        yield etcd.stopService()
+        etcd = yield self.started()
+        self.assertEqual((1, 0), (etcd.member.store.count(b"a", None), etcd.member.store.count(b"b", None)))
+
+    @inlineCallbacks
     def test_port_in_use(self) -> Any:
         """Who cannot listen does not start, and says where."""
         etcd = yield self.started()
@@ -362,7 +421,7 @@ class FsyncTests(ServiceCase):
     def test_auto_measures(self) -> Any:
         """A disk that takes more than the limit gets a thread, and the log says so; a fast one does not."""
         for seconds, place in ((0.0051, "a thread"), (0.0049, "the reactor")):
-            self.patch(service, "median_sync_seconds", lambda *_, seconds=seconds: seconds)
+            self.patch(disk, "median_sync_seconds", lambda *_, seconds=seconds: seconds)
             with capturedLogs() as events:
                 etcd = yield self.started()
             [event] = [event for event in events if "place" in event]
@@ -373,7 +432,7 @@ class FsyncTests(ServiceCase):
     @inlineCallbacks
     def test_others_do_not(self) -> Any:
         """Who was told where to sync, or never to, is not measured."""
-        self.patch(service, "median_sync_seconds", lambda *_: self.fail("measured"))
+        self.patch(disk, "median_sync_seconds", lambda *_: self.fail("measured"))
         for flag in ("--fsync-in=reactor", "--fsync-in=thread", "--unsafe-no-fsync"):
             etcd = yield self.started(flag)
             self.assertEqual(flag == "--fsync-in=thread", etcd.member.node._wal._run_sync is not None)
@@ -522,7 +581,7 @@ class FakeReactorTests(SynchronousTestCase):
     def test_listens(self) -> None:
         """It listens where it was told to, once it can serve, on that reactor; localhost is 127.0.0.1."""
         reactor = FakeReactor()
-        self.patch(service, "LogOptions", lambda **options: LogOptions(**options, segment_bytes=65536))
+        self.patch(disk, "LogOptions", lambda **options: LogOptions(**options, segment_bytes=65536))
         config = config_of(self.mktemp(), "--backend=memory", "--fsync-in=reactor")
         config = dataclasses.replace(
             config, listen_client_urls=("http://127.0.0.1:1", "http://[::1]:2", "http://localhost:3")

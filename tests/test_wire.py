@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from twistedetcd import wire
-from twistedetcd.pb import raft_pb2, record_pb2
-from twistedetcd.raft.types import ConfChange, ConfState, Entry, HardState
+from twistedetcd.pb import raft_pb2, record_pb2, snap_pb2
+from twistedetcd.raft.types import ConfChange, ConfState, Entry, HardState, Snapshot
 
 numbers = st.one_of(
     st.integers(0, 2**64 - 1),
@@ -104,6 +104,38 @@ class EntryTests(SynchronousTestCase):
         """A later release may add fields of any kind."""
         extra = bytes.fromhex("2801" + "3202abcd" + "3d00000000" + "410000000000000000")
         self.assertEqual(Entry(1, 2, b"x"), wire.decode_entry(wire.encode_entry(Entry(1, 2, b"x")) + extra))
+
+
+class SnapshotTests(SynchronousTestCase):
+    """Snapshots are as raftpb has them."""
+
+    @given(numbers, numbers, conf_states, st.binary(max_size=300))
+    @several
+    def test_same_bytes_as_protobuf(self, index: int, term: int, state: ConfState, data: bytes) -> None:
+        """The bytes are protobuf's, and come back as what they were."""
+        message = raft_pb2.Snapshot()
+        message.metadata.index, message.metadata.term = index, term
+        message.metadata.conf_state.MergeFromString(wire.encode_conf_state(state))
+        if data:
+            message.data = data
+        snapshot = Snapshot(index, term, state, data)
+        self.assertEqual(message.SerializeToString(), wire.encode_snapshot(snapshot))
+        self.assertEqual(snapshot, wire.decode_snapshot(message.SerializeToString()))
+
+    @given(st.integers(0, 2**32 - 1), st.binary(min_size=1, max_size=300))
+    @several
+    def test_file(self, crc: int, data: bytes) -> None:
+        """So is what a snapshot file holds."""
+        message = snap_pb2.snapshot(crc=crc, data=data)
+        envelope = wire.SnapshotEnvelope(crc, data)
+        self.assertEqual(message.SerializeToString(), wire.encode_snapshot_envelope(envelope))
+        self.assertEqual(envelope, wire.decode_snapshot_envelope(message.SerializeToString()))
+
+    def test_malformed(self) -> None:
+        """What is no snapshot is refused."""
+        for data in (b"\x08\x01", b"\x12\x02\x08\x01", b"\x12\x02\x12\x00", b"\x12\x09\x08"):
+            with self.assertRaises(ValueError):
+                wire.decode_snapshot(data)
 
 
 class OtherValueTests(SynchronousTestCase):

@@ -62,6 +62,10 @@ class Config:
     heartbeat_interval_ms: int
     election_timeout_ms: int
     initial_election_tick_advance: bool
+    snapshot_count: int
+    snapshot_catchup_entries: int
+    max_snapshots: int
+    max_wals: int
     max_txn_ops: int
     max_request_bytes: int
     max_concurrent_streams: int

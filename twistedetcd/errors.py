@@ -203,6 +203,10 @@ class WALCorruptError(WALError):
     """A record that was once durable does not read back: file and offset are in the text."""
 
 
+class WALSnapshotError(WALError):
+    """The log does not vouch for a snapshot: it has no record of it that was committed, or begins later."""
+
+
 class WALClosedError(WALError):
     """The log was closed, or an earlier save failed."""
 

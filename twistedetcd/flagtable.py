@@ -296,6 +296,16 @@ SUPPORTED: Mapping[str, tuple[Flag, ...]] = MappingProxyType(
                 "election-timeout", MILLISECONDS, "1000", "milliseconds without a leader before an election"
             ),
             Flag("initial-election-tick-advance", BOOL, "true", "hardly wait for a leader after a start"),
+            Flag("snapshot-count", UINT, "10000", "entries between two snapshots", zero="10000"),
+            Flag(
+                "snapshot-catchup-entries",
+                UINT,
+                "5000",
+                "applied entries kept in memory for slow members",
+                zero="5000",
+            ),
+            Flag("max-snapshots", UINT, "5", "snapshot files kept; 0 for all"),
+            Flag("max-wals", UINT, "5", "segments of the log kept; 0 for all"),
             Flag("max-txn-ops", UINT, "128", "operations allowed in a transaction"),
             Flag("max-request-bytes", UINT, "1572864", "bytes allowed in a request"),
             Flag(
@@ -370,9 +380,6 @@ _KNOWN: tuple[tuple[Flag, ...], ...] = (
     _known(BOOL, "false", "socket-reuse-port socket-reuse-address memory-mlock force-new-cluster"),
     _known(BOOL, "false", "enable-log-rotation enable-pprof enable-distributed-tracing"),
     _known(BOOL, "true", "enable-grpc-gateway strict-reconfig-check discovery-insecure-transport"),
-    _known(UINT, "10000", "snapshot-count", zero="10000"),
-    _known(UINT, "5000", "snapshot-catchup-entries", zero="5000"),
-    _known(UINT, "5", "max-snapshots max-wals"),
     _known(UINT, "1", "self-signed-cert-validity"),
     _known(UINT, "300", "auth-token-ttl"),
     _known(UINT, "10", "bcrypt-cost"),

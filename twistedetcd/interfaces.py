@@ -17,7 +17,8 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from twistedetcd.raft.types import Entry, HardState
+    from twistedetcd.raft.types import ConfState, Entry, HardState, Snapshot
+    from twistedetcd.wal.reading import Recovered
 
 Batch: TypeAlias = Mapping[bytes, Mapping[bytes, bytes | None]]
 """What one backend transaction writes: bucket, then key, then value; ``None`` deletes the key.
@@ -93,6 +94,8 @@ class IBackend(Interface):
     def close() -> None:
         """Close files and locks.  Views must be closed before."""
 
+    durable = Attribute("Whether what was written is there after a crash; if not, the log is kept whole.")
+
 
 class IBackendFactory(Interface):
     """
@@ -140,7 +143,7 @@ class IFile(Interface):
     the written 512-byte sectors.
     """
 
-    name = Attribute("The path it was opened with.")
+    name = Attribute("The path it was opened with, for errors; who gives the file another one says so here.")
 
     def read(offset: int, length: int) -> bytes:
         """Up to ``length`` bytes from ``offset``; fewer only at the end of the file."""
@@ -185,7 +188,8 @@ class IFiles(Interface):
     The part of a file system that the log and the snapshots need.
 
     Creating, renaming and removing a name is durable only after `sync_directory` of the directory that
-    holds it returned.  Directories are made with mode 0700, files with mode 0600.
+    holds it returned; before that, a crash may undo any of them that the others do not build on.
+    Directories are made with mode 0700, files with mode 0600.  An `OSError` names the file.
     """
 
     def open(path: str, create: bool = False) -> IFile:
@@ -212,7 +216,11 @@ class IFiles(Interface):
         """Make a directory and its parents; no error when it is there."""
 
     def rename(source: str, target: str) -> None:
-        """Rename atomically, replacing a file that is at ``target``.  Works for directories too."""
+        """
+        Rename within a directory, atomically, replacing a file that is at ``target``.
+
+        Works for directories too, and what is open stays open.
+        """
 
     def remove(path: str) -> None:
         """Remove a file; no error when it is not there."""
@@ -248,10 +256,120 @@ class IWAL(Interface):
             OSError: The disk refused.
         """
 
+    def save_snapshot(index: int, term: int, conf_state: ConfState) -> Deferred[None]:
+        """
+        Append the record of a snapshot that is durable itself; fire once the record is, too.
+
+        The hard state that waits is written before it.  Only then does the log vouch for the snapshot, and a
+        restart may begin at it.
+
+        Args:
+            index: The snapshot's last entry, which is committed.
+            term: That entry's term.
+            conf_state: The configuration at that entry.
+
+        Raises:
+            WALClosedError: The log was closed, or an earlier save failed.
+            OSError: The disk refused.
+        """
+
+    def release_to(index: int) -> None:
+        """
+        Let go of what a restart at the snapshot at ``index``, or a later one, does not need.
+
+        Call it once that snapshot's record was saved.  What was let go may be there until `purge`.
+
+        Raises:
+            WALClosedError: The log was closed, or an earlier save failed.
+        """
+
+    def cut() -> Deferred[None]:
+        """
+        Begin a new segment, if the log has any, as `save` does by itself when one is full.
+
+        Raises:
+            WALClosedError: The log was closed, or an earlier save failed.
+            OSError: The disk refused.
+        """
+
+    def purge(keep: int) -> Deferred[int]:
+        """
+        Remove the oldest of what was released, elsewhere than in the reactor; may be called during a save.
+
+        Args:
+            keep: How many pieces, released or not, stay at least; 0 for all.
+
+        Returns:
+            Fires with how many are gone.  Wait for it before the next call, and before opening the log again.
+
+        Raises:
+            OSError: The disk refused to remove one.
+        """
+
+    def read_all() -> Recovered:
+        """
+        Read a log that was opened again, once, before anything is saved.  Blocks.
+
+        Returns:
+            Everything after the snapshot that it was opened at: contiguous entries, and the last hard state.
+
+        Raises:
+            WALSnapshotError: The log does not vouch for that snapshot: no record of it, or one above the
+                commit index.  Nothing was changed.
+            WALCorruptError: A record that was once durable does not read back.  Nothing was changed.
+            OSError: The disk refused.
+        """
+
     def close() -> None:
         """Let go of files and locks; nothing is synced that `save` did not sync."""
 
-    size_bytes = Attribute("Bytes on the disk, padding included.")
+    size_bytes = Attribute("Bytes on the disk, padding included; falls only in `purge`.")
+
+
+class ISnapshotter(Interface):
+    """
+    Raft snapshots: where a restart begins, so that the log before it need not be kept.
+
+    Of the state there is only what raft needs; the rest is in the backend, which must have applied the
+    snapshot's entry durably before.  Every call blocks, and only one is made at a time.
+    """
+
+    def save(snapshot: Snapshot) -> None:
+        """
+        Keep a snapshot; durable on return.  One of the same term and index is replaced.
+
+        Raises:
+            OSError: The disk refused.
+        """
+
+    def load() -> Iterator[Snapshot]:
+        """
+        All that read back, the newest first; one that is damaged is set aside as it is come upon.
+
+        Whether the log vouches for one is for the caller to find out.
+
+        Raises:
+            OSError: The disk refused.
+        """
+
+    def list() -> Sequence[tuple[int, int]]:
+        """Index and term of each, damaged or not, the newest first."""
+
+    def purge(keep: int, index: int) -> int:
+        """
+        Remove the oldest of those up to ``index``; a crash may bring them back.
+
+        Args:
+            keep: How many of these stay; 0 for all.
+            index: That of the newest snapshot that the log vouches for; what is newer is neither counted nor
+                removed.
+
+        Returns:
+            How many are gone.
+
+        Raises:
+            OSError: The disk refused.
+        """
 
 
 class IApplier(Interface):

@@ -4,7 +4,8 @@ schema: what is on the disk, and which room owns it.
 Names and encodings are etcd's own, so that a snapshot can be carried from one to the other.  A directory:
 
     <data-dir>/member/wal/      the log; owned by wal/
-    <data-dir>/member/snap/     the backend's files, named by the engine; owned by backends/
+    <data-dir>/member/snap/     raft snapshots, *.snap; owned by snap/.  The backend's files, named by the
+                                engine; owned by backends/
 
 Yours to change: add a bucket or a key, with its owner.
 Never: the meaning of one that has been released.

@@ -1,27 +1,25 @@
 """
 service: a `Config` becomes the tree of Twisted services that is a member.
 
-The one place that names concrete classes.  Building opens nothing: files, threads and sockets come with
-`EtcdService.startService`, since twistd forks in between.
+With ``disk.py``, the one place that names concrete classes.  Building opens nothing: files, threads and
+sockets come with `EtcdService.startService`, since twistd forks in between.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import resource
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort, IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.plugin import getPlugins
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -33,42 +31,25 @@ from twistedetcd.api.methods import methods
 from twistedetcd.apply.chain import chain
 from twistedetcd.apply.request import Encoder
 from twistedetcd.apply.store import StoreApplier
-from twistedetcd.cluster.members import Cluster, Member, cluster_id, member_id
 from twistedetcd.config import Config
-from twistedetcd.errors import BackendError, ConfigError, MemberError, StoppedError
+from twistedetcd.disk import Disk, log_options, open_backend
+from twistedetcd.errors import MemberError, StoppedError
 from twistedetcd.files.local import LocalFiles
-from twistedetcd.files.probe import median_sync_seconds
-from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, RunInThread
-from twistedetcd.mvcc.pending import Pending
-from twistedetcd.mvcc.store import Store
+from twistedetcd.interfaces import RunInThread
 from twistedetcd.protocols.connection import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
-from twistedetcd.raft.errors import InvariantError
-from twistedetcd.raft.node import RawNode
-from twistedetcd.raft.storage import MemoryStorage
-from twistedetcd.server.bootstrap import (
-    AppliedMark,
-    check_identity,
-    check_log_covers,
-    new_raft,
-    restarted_raft,
-)
+from twistedetcd.raft.types import Snapshot
 from twistedetcd.server.committer import Committer
 from twistedetcd.server.member import EtcdServer
 from twistedetcd.server.raftnode import RaftNode
-from twistedetcd.wal.log import SegmentedWAL
-from twistedetcd.wal.opening import LogOptions, exists
-from twistedetcd.wal.reading import Recovered
-from twistedetcd.wire import Metadata, decode_metadata, encode_metadata
+from twistedetcd.server.snapshots import Snapshots
 
 GRPC_OVERHEAD_BYTES = 512 * 1024  # what a request message may be larger than an entry
 RESERVED_FILES = 150  # file descriptors that clients may not use up: for the log, the backend, the peers
 DRAIN_POLL_SECONDS = 0.05
 LISTEN_BACKLOG = 1024
 LONE_POLLS = 64  # turns of the reactor that find nothing to do, some 5 µs each
-REACTOR_SYNC_SECONDS_MAX = 0.005  # a disk slower than this would hold up everything else in the reactor
 UNLIMITED_STREAMS = 2**32 - 1  # the flag's default, which is not announced
-_log = Logger()
 
 
 class EtcdService(MultiService):
@@ -139,8 +120,16 @@ class EtcdService(MultiService):
         config, clock = self._config, self._reactor
         connections_max = _connections_max()
         writer = self._thread_pool("writer", 1)
-        disk = Disk(config, clock, self._thread_pool("worker", 2), self._closers)
-        raft, storage = disk.raft()
+        worker = self._thread_pool("worker", 2)
+        files = LocalFiles()
+        disk = Disk(
+            config,
+            files,
+            partial(open_backend, config.backend),
+            partial(log_options, config, files, clock, worker),
+            self._closers,
+        )
+        raft, storage = disk.raft(random.SystemRandom().randrange)
 
         turn = Turn(clock, LONE_POLLS)
         milliseconds = int(clock.seconds() * 1000) & (1 << 40) - 1
@@ -181,8 +170,24 @@ class EtcdService(MultiService):
             apply=member.apply,
             failed=member.failed,
             next_context=milliseconds << 20,
+            catch_up_entries=config.snapshot_catchup_entries,
         )
         node.on_applied.append(turn.write_out)
+        snapshots = Snapshots(
+            clock=clock,
+            snapshotter=disk.snapshots,
+            wal=disk.wal,
+            run_in_worker=worker,
+            applied=lambda: node.applied_index,
+            state=lambda: Snapshot(node.applied_index, node.applied_term, raft.status().configuration),
+            commit=lambda: committer.flush(mark=True),
+            record=node.record_snapshot,
+            failed=member.failed,
+            every=config.snapshot_count if disk.backend.durable else None,
+            recorded=disk.snapshot.index,
+            wals_max=config.max_wals,
+            snapshots_max=config.max_snapshots,
+        )
         # Open connections of HTTP/1.1 are known only to the wrapper.
         self._http = WrappingFactory(site(member, clock))
         self._http.protocol = _HalfCloseable
@@ -201,7 +206,7 @@ class EtcdService(MultiService):
         if unfinished is not None:
             member.compact_later(unfinished, disk.store.resume_compaction(unfinished))
         applier = chain(StoreApplier(disk.store, disk.cluster, member.header, member.compact_later))
-        return member.start(node, committer, applier, mark.index, mark.term)
+        return member.start(node, committer, snapshots, applier, mark.index, mark.term)
 
     def _thread_pool(self, name: str, threads: int) -> RunInThread:
         pool = ThreadPool(minthreads=0, maxthreads=threads, name=f"twistedetcd {name}")
@@ -296,118 +301,6 @@ class _HalfCloseable(ProtocolWrapper):
         self.wrappedProtocol.writeConnectionLost()
 
 
-class Disk:
-    """
-    What a member has on its disk, opened: log, backend, and the stores that live in the backend.
-
-    Args:
-        config: The member's.
-        clock: For measuring the disk.
-        run_in_worker: Runs what blocks.
-        closers: Gets what must be called to close it all, in reverse order, also when this raises.
-
-    Raises:
-        MemberError: It cannot be opened, or its parts do not belong together; the text is one sentence.
-        OSError: The disk refused.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        clock: IReactorTime,
-        run_in_worker: RunInThread,
-        closers: list[Callable[[], object]],
-    ) -> None:
-        self._config = config
-        self._closers = closers
-        member_dir = os.path.join(config.data_dir, "member")
-        self._wal_dir = config.wal_dir or os.path.join(member_dir, "wal")
-        self._backend_dir = os.path.join(member_dir, "snap")
-        self._files = files = LocalFiles()
-        files.make_directory(self._backend_dir)
-        files.make_directory(os.path.dirname(os.path.abspath(self._wal_dir)))
-        self._options = LogOptions(
-            run_in_worker=run_in_worker,
-            run_sync=run_in_worker if self._syncs_in_thread(clock) else None,
-            unsafe_no_sync=config.unsafe_no_fsync,
-        )
-        self.founder = Member(
-            member_id(config.initial_advertise_peer_urls, config.initial_cluster_token),
-            tuple(sorted(config.initial_advertise_peer_urls)),
-        )
-        # The log first: its lock keeps others away from the backend, too.
-        self._recovered: Recovered | None = None
-        self.wal: IWAL
-        if exists(files, self._wal_dir):
-            self._open_log()
-        else:
-            self.identity = Metadata(self.founder.id, cluster_id([self.founder.id]))
-        self._open_backend()
-        if self._recovered is not None:
-            check_log_covers(self.mark, self._recovered.entries)
-            check_identity(self.cluster, self.identity.node_id)
-        else:
-            self._create_log()
-
-    def _syncs_in_thread(self, clock: IReactorTime) -> bool:
-        config = self._config
-        if config.fsync_in != "auto" or config.unsafe_no_fsync:
-            return config.fsync_in == "thread"
-        directory = self._wal_dir if self._files.exists(self._wal_dir) else os.path.dirname(self._wal_dir)
-        seconds = median_sync_seconds(self._files, directory, clock.seconds)
-        in_thread = seconds > REACTOR_SYNC_SECONDS_MAX
-        _log.info(
-            "A sync of the log takes {milliseconds} ms: it is waited for in {place}",
-            milliseconds=round(seconds * 1000, 3),
-            place="a thread" if in_thread else "the reactor",
-        )
-        return in_thread
-
-    def _open_log(self) -> None:
-        self.wal = wal = SegmentedWAL.open(self._files, self._wal_dir, options=self._options)
-        self._closers.append(wal.close)
-        self._recovered = wal.read_all()
-        try:
-            self.identity = decode_metadata(self._recovered.metadata)
-        except ValueError as error:
-            raise MemberError(f"the log in {self._wal_dir} does not say whose it is") from error
-
-    def _create_log(self) -> None:
-        if self.mark.index:
-            raise MemberError(f"{self._backend_dir} holds a store, but {self._wal_dir} holds no log")
-        self.wal = wal = SegmentedWAL.create(
-            self._files, self._wal_dir, encode_metadata(self.identity), options=self._options
-        )
-        self._closers.append(wal.close)
-
-    def _open_backend(self) -> None:
-        self.backend = backend = open_backend(self._config.backend, self._backend_dir)
-        self._closers.append(backend.close)
-        self.pending = pending = Pending(backend)
-        self._closers.append(pending.close)
-        self.store = Store(pending, self._config.compaction_batch_limit)
-        self.cluster = Cluster(pending)
-        self.mark = AppliedMark(pending)
-        try:
-            for _ in self.store.restore():
-                pass
-            self.cluster.restore()
-        except (ValueError, DecodeError) as error:
-            raise MemberError(f"the backend in {self._backend_dir} is damaged: {error}") from error
-
-    def raft(self) -> tuple[RawNode, MemoryStorage]:
-        """The raft of a new member, or of the one that the log is of."""
-        ticks, pre_vote = self._config.election_ticks, self._config.pre_vote
-        draw = random.SystemRandom().randrange
-        if self._recovered is None:
-            return new_raft(self.founder, ticks, pre_vote, draw)
-        state, entries = self._recovered.hard_state, self._recovered.entries
-        try:
-            return restarted_raft(self.identity.node_id, state, entries, ticks, pre_vote, draw)
-        except InvariantError as error:
-            raise MemberError(f"the log in {self._wal_dir} contradicts itself: {error}") from error
-
-
 def _request_timeout_seconds(config: Config) -> float:
     return 5.0 + 2 * config.election_timeout_ms / 1000
 
@@ -428,20 +321,3 @@ def _connections_max() -> int | None:
             f"{RESERVED_FILES} to ensure internal usage"
         )
     return files_max - RESERVED_FILES
-
-
-def open_backend(name: str, directory: str) -> IBackend:
-    """
-    Find a storage engine among the plugins and open it.
-
-    Raises:
-        ConfigError: No plugin of that name.
-        BackendError: It cannot be opened.
-    """
-    found = {factory.name: factory for factory in getPlugins(IBackendFactory)}
-    if name not in found:
-        raise ConfigError(f"there is no backend {name!r}; there are: {', '.join(sorted(found))}")
-    try:
-        return IBackend(found[name].open(directory))
-    except OSError as error:
-        raise BackendError(f"cannot open the {name} backend in {directory}: {error}") from error

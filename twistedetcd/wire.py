@@ -7,15 +7,15 @@ order of their numbers, scalars also when they are zero, bytes only when there a
 Yours to change: add a message; its field numbers are upstream's and never change.
 With care: `encode_entries`, the hot path; time it before and after.
 Never: I/O, a clock, a random number, or a guess about malformed input.
-Imports raft's types only.  Imported by wal, protocols and server.
+Imports raft's types only.  Imported by wal, snap, protocols and server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from twistedetcd.raft.types import ConfChange, ConfState, Entry, HardState
+from twistedetcd.raft.types import ConfChange, ConfState, Entry, HardState, Snapshot
 
 _UINT64_BITS = 64
 _SMALL = 1 << 14
@@ -173,6 +173,49 @@ def decode_conf_change(data: bytes) -> ConfChange:
     return ConfChange(change_id, kind, node_id, context or b"")
 
 
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Encode a snapshot with its data."""
+    index, term, conf_state, data = snapshot
+    about = _field(b"\x0a", encode_conf_state(conf_state)) + b"\x10" + varint(index) + b"\x18" + varint(term)
+    return (_field(b"\x0a", data) if data else b"") + _field(b"\x12", about)
+
+
+def decode_snapshot(data: bytes) -> Snapshot:
+    """
+    Decode a snapshot.
+
+    Raises:
+        ValueError: The bytes are not a snapshot.
+    """
+    parts = _by_number(data, "snapshot", {1: bytes, 2: bytes})
+    about = _by_number(parts.get(2, b""), "snapshot", {1: bytes, 2: int, 3: int})
+    conf_state = decode_conf_state(about.get(1, b""))
+    return Snapshot(about.get(2, 0), about.get(3, 0), conf_state, parts.get(1, b""))
+
+
+class SnapshotEnvelope(NamedTuple):
+    """What a snapshot file holds (snappb.snapshot): ``crc`` is CRC-32C of ``data``, an encoded snapshot."""
+
+    crc: int
+    data: bytes
+
+
+def encode_snapshot_envelope(envelope: SnapshotEnvelope) -> bytes:
+    """Encode the content of a snapshot file."""
+    return b"\x08" + varint(envelope.crc) + _field(b"\x12", envelope.data)
+
+
+def decode_snapshot_envelope(data: bytes) -> SnapshotEnvelope:
+    """
+    Decode the content of a snapshot file.
+
+    Raises:
+        ValueError: The bytes are not that.
+    """
+    (crc,), payload = _decode(data, "snapshot file", numbers=1, payload=True)
+    return SnapshotEnvelope(crc, payload or b"")
+
+
 class SnapshotRecord(NamedTuple):
     """What the log keeps of a snapshot (walpb.Snapshot); ``conf_state`` is ``None`` only at index 0."""
 
@@ -293,6 +336,17 @@ def _decode(data: bytes, what: str, numbers: int, payload: bool = False) -> tupl
                 raise ValueError(f"{what}: field {number} is not bytes")
             content = value
     return values, content
+
+
+def _by_number(data: bytes, what: str, kinds: Mapping[int, type]) -> dict[int, Any]:
+    """The fields of these numbers and kinds, the last one of each; all others are skipped."""
+    found: dict[int, Any] = {}
+    for number, value in _fields(data, what):
+        if number in kinds:
+            if not isinstance(value, kinds[number]):
+                raise ValueError(f"{what}: field {number} is of another type")
+            found[number] = value
+    return found
 
 
 def _packed(data: bytes) -> Iterator[int]:

@@ -93,7 +93,7 @@ class CrashTests(SynchronousTestCase):
         random = Random(SEED)
         load = Load(self.server)
         for life in range(KILLS):
-            self.server.start()
+            self.server.start("--snapshot-count=100")
             load.run_until_killed(life, random.randrange(1, ACKNOWLEDGED_MAX))
         self.server.start()
         revisions, current, hashed = self.state()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
@@ -17,18 +17,22 @@ from twistedetcd.apply.store import StoreApplier
 from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import Code
-from twistedetcd.interfaces import IWAL, Batch
+from twistedetcd.interfaces import IWAL, Batch, IBackend, ISnapshotter
 from twistedetcd.mvcc.hash import KeyValueHash
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
 from twistedetcd.mvcc.work import finish
 from twistedetcd.pb import rpc_pb2
 from twistedetcd.protocols.turn import Turn
-from twistedetcd.raft.types import Entry, HardState
+from twistedetcd.raft.node import RawNode
+from twistedetcd.raft.storage import MemoryStorage
+from twistedetcd.raft.types import Entry, HardState, Snapshot
 from twistedetcd.server.bootstrap import AppliedMark, check_log_covers, new_raft, restarted_raft
 from twistedetcd.server.committer import Committer
 from twistedetcd.server.member import EtcdServer
 from twistedetcd.server.raftnode import RaftNode
+from twistedetcd.server.snapshots import Snapshots
+from twistedetcd.snap.memory import MemorySnapshotter
 from twistedetcd.wal.memory import MemoryWAL
 
 TIMEOUT_SECONDS = 7.0
@@ -75,7 +79,7 @@ class HeldWAL(MemoryWAL):
 
 
 class Writer:
-    """The writer thread: at once, or, while ``holding``, when the test says so."""
+    """The writer thread, or a worker: at once, or, while ``holding``, when the test says so."""
 
     def __init__(self) -> None:
         self.holding = False
@@ -139,6 +143,23 @@ class Client:
             self._told.append(self)
 
 
+class Parts(NamedTuple):
+    """What a member is made of; ``recorded`` is the index of the snapshot that it starts from."""
+
+    wal: IWAL
+    snapshotter: ISnapshotter
+    recorded: int
+    backend: IBackend
+    pending: Pending
+    store: Store
+    cluster: Cluster
+    mark: AppliedMark
+    founder: Member
+    cluster_id: int
+    raft: RawNode
+    storage: MemoryStorage
+
+
 class Running:
     """
     A member made of its real parts.
@@ -148,6 +169,7 @@ class Running:
         backend: Its engine.
         links: Put before the store in the chain.
         limit: Operations that make a batch full.
+        snapshot_count: Entries between two snapshots; ``None`` for none.
     """
 
     def __init__(
@@ -157,36 +179,56 @@ class Running:
         links: Sequence[Link] = (),
         limit: int = 10_000,
         request_bytes_max: int = 1024 * 1024,
+        snapshot_count: int | None = None,
     ) -> None:
-        self.clock = Clock()
-        self.wal = HeldWAL() if wal is None else wal
-        self.backend = RecordingBackend() if backend is None else backend
-        self.writer = Writer()
-        self.failures: list[Failure] = []
-        self.pending = Pending(self.backend)
-        self.store = Store(self.pending, compaction_batch=2)
-        for _ in self.store.restore():
+        wal = HeldWAL() if wal is None else wal
+        backend = RecordingBackend() if backend is None else backend
+        pending = Pending(backend)
+        store = Store(pending, compaction_batch=2)
+        for _ in store.restore():
             pass
-        cluster = Cluster(self.pending)
+        cluster = Cluster(pending)
         cluster.restore()
-        self.mark = AppliedMark(self.pending)
+        mark = AppliedMark(pending)
         founder = Member(7, ("http://localhost:2380",))
-        if self.wal.entries:
-            check_log_covers(self.mark, self.wal.entries)
-            raft, storage = restarted_raft(7, self.wal.hard_state, self.wal.entries, 10, True, lambda n: 0)
+        if wal.entries:
+            check_log_covers(mark, 0, wal.entries)
+            raft, storage = restarted_raft(7, Snapshot(), wal.hard_state, wal.entries, 10, True, lambda n: 0)
         else:
             raft, storage = new_raft(founder, 10, True, lambda n: 0)
-        self.raft = raft
+        parts = Parts(
+            wal, MemorySnapshotter(), 0, backend, pending, store, cluster, mark, founder, 8, raft, storage
+        )
+        self.wal = wal
+        self._assemble(parts, links, limit, request_bytes_max, snapshot_count, life=len(wal.saves))
+
+    def _assemble(
+        self,
+        parts: Parts,
+        links: Sequence[Link] = (),
+        limit: int = 10_000,
+        request_bytes_max: int = 1024 * 1024,
+        snapshot_count: int | None = None,
+        kept: int = 5,
+        life: int = 0,
+    ) -> None:
+        """Put it together; ``life`` makes its request ids others than those of the lives before."""
+        self.clock = Clock()
+        self.backend = parts.backend
+        self.writer, self.worker = Writer(), Writer()
+        self.failures: list[Failure] = []
+        self.pending, self.store, self.mark, self.raft = parts.pending, parts.store, parts.mark, parts.raft
+        self.snapshotter = parts.snapshotter
         self.turn = Turn(self.clock)
         self.member = EtcdServer(
             clock=self.clock,
-            identity=founder._replace(name="one", client_urls=("http://localhost:2379",)),
-            cluster_id=8,
+            identity=parts.founder._replace(name="one", client_urls=("http://localhost:2379",)),
+            cluster_id=parts.cluster_id,
             store=self.store,
             pending=self.pending,
-            cluster=cluster,
+            cluster=parts.cluster,
             wake=self.turn.wake,
-            encoder=Encoder((7 << 48) + (len(self.wal.saves) << 20)),
+            encoder=Encoder((7 << 48) + (life << 20)),
             request_bytes_max=request_bytes_max,
             request_timeout_seconds=TIMEOUT_SECONDS,
             compaction_pause_seconds=0.01,
@@ -205,19 +247,39 @@ class Running:
         )
         self.node = RaftNode(
             clock=self.clock,
-            raft=raft,
-            storage=storage,
-            wal=self.wal,
+            raft=self.raft,
+            storage=parts.storage,
+            wal=parts.wal,
             tick_seconds=TICK_SECONDS,
             apply=self.member.apply,
             failed=self.member.failed,
-            next_context=len(self.wal.saves) << 20,
+            next_context=life << 20,
+            catch_up_entries=5000,
         )
-        store_applier = StoreApplier(self.store, cluster, self.member.header, self.member.compact_later)
+        self.snapshots = Snapshots(
+            clock=self.clock,
+            snapshotter=parts.snapshotter,
+            wal=parts.wal,
+            run_in_worker=self.worker,
+            applied=lambda: self.node.applied_index,
+            state=self._state,
+            commit=lambda: self.committer.flush(mark=True),
+            record=self.node.record_snapshot,
+            failed=self.member.failed,
+            every=snapshot_count,
+            recorded=parts.recorded,
+            wals_max=kept,
+            snapshots_max=kept,
+        )
+        store_applier = StoreApplier(self.store, parts.cluster, self.member.header, self.member.compact_later)
         self.applier = chain(store_applier, links)
 
     def _stamp(self) -> None:
         self.mark.write(self.member.applied_index, self.member.applied_term, self.raft.status().configuration)
+
+    def _state(self) -> Snapshot:
+        conf_state = self.raft.status().configuration
+        return Snapshot(self.node.applied_index, self.node.applied_term, conf_state)
 
     def start(self) -> Running:
         """Start it, and let the turn end."""
@@ -225,7 +287,7 @@ class Running:
         if unfinished is not None:
             self.member.compact_later(unfinished, self.store.resume_compaction(unfinished))
         self.ready = self.member.start(
-            self.node, self.committer, self.applier, self.mark.index, self.mark.term
+            self.node, self.committer, self.snapshots, self.applier, self.mark.index, self.mark.term
         )
         self.end_turn()
         return self

@@ -12,7 +12,7 @@ from twistedetcd.errors import BackendError, Code, RequestTooLargeError, Stopped
 from twistedetcd.pb.rpc_pb2 import DeleteRangeRequest, PutRequest, PutResponse
 from twistedetcd.raft.types import EntryType
 from twistedetcd.server.member import PROPOSALS_MAX
-from twistedetcd.server.raftnode import COMPACT_EVERY
+from twistedetcd.server.memorylog import COMPACT_EVERY
 
 STOPPED = (Code.UNAVAILABLE, "etcdserver: server stopped")
 TIMED_OUT = (Code.UNAVAILABLE, "etcdserver: request timed out")

@@ -139,14 +139,15 @@ class BelongingTests(SynchronousTestCase):
         self.successResultOf(running.member.stop())
         mark = AppliedMark(running.pending)
         self.assertGreater(mark.index, 2)
-        check_log_covers(mark, running.wal.entries)
-        check_log_covers(mark, [Entry(1, mark.index + 1)])
+        check_log_covers(mark, 0, running.wal.entries)
+        check_log_covers(mark, mark.index, [Entry(1, mark.index + 1)])
+        check_log_covers(mark, mark.index, [])
         with self.assertRaisesRegex(MemberError, f"applied entry {mark.index}, but the log ends at 2"):
-            check_log_covers(mark, running.wal.entries[:2])
+            check_log_covers(mark, 0, running.wal.entries[:2])
         with self.assertRaisesRegex(MemberError, "the log ends at 0"):
-            check_log_covers(mark, [])
-        with self.assertRaisesRegex(MemberError, f"log begins at entry {mark.index + 2}, but"):
-            check_log_covers(mark, [Entry(1, mark.index + 2)])
+            check_log_covers(mark, 0, [])
+        with self.assertRaisesRegex(MemberError, f"begins after the snapshot at {mark.index + 1}, but"):
+            check_log_covers(mark, mark.index + 1, [])
 
     def test_member(self) -> None:
         """The log's member must be one of the backend's, unless that is empty."""

@@ -105,6 +105,17 @@ class DeleteTests(SlowCase):
         self.assertIn(b"newer", get.outcome)  # type: ignore[arg-type]
         self.assertEqual(self.before + 3, self.store.revision)
 
+    def test_how_far_it_is(self) -> None:
+        """A snapshot taken meanwhile would be of the entry before it, however much is committed."""
+        node = self.running.node
+        before = node.applied_index, node.applied_term
+        self.delete_half()
+        self.running.put(b"k1")
+        self.running.one_turn()
+        self.assertEqual(before, (node.applied_index, node.applied_term))
+        self.end_turns()
+        self.assertEqual(before[0] + 2, node.applied_index)
+
     def test_not_sealed_half_way(self) -> None:
         """However long it takes, no batch with a part of it goes into the engine."""
         self.delete_half()

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred, execute
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface.verify import verifyObject
 
-from tests.wal.disk import Disk
-from twistedetcd.errors import WALClosedError, WALCorruptError, WALError
+from twistedetcd.errors import WALClosedError, WALCorruptError, WALError, WALSnapshotError
 from twistedetcd.files.local import LocalFiles
-from twistedetcd.interfaces import IWAL
+from twistedetcd.files.simulated import SimulatedFiles
+from twistedetcd.interfaces import RunInThread
 from twistedetcd.raft.types import ConfState, Entry, HardState
+from twistedetcd.testing.wal import entry
 from twistedetcd.wal.log import SegmentedWAL
-from twistedetcd.wal.memory import MemoryWAL
 from twistedetcd.wal.opening import LogOptions, exists
-from twistedetcd.wal.reading import Recovered, valid_snapshots, verify
+from twistedetcd.wal.reading import Recovered, verify
 
 METADATA = b"\x08\x01\x10\x02"
 OPTIONS = LogOptions(run_in_worker=execute, segment_bytes=4096)
@@ -26,15 +27,56 @@ FIRST = "wal/0000000000000000-0000000000000000.wal"
 VOTERS = ConfState(voters=(1,))
 
 
-def entry(index: int, size: int = 100, term: int = 1) -> Entry:
-    return Entry(term, index, bytes([index % 255 + 1]) * size)
-
-
 class LogCase(SynchronousTestCase):
-    """A log on a disk in memory."""
+    """
+    A log on a disk in memory.
+
+    Attributes:
+        steps: What was changed on it: a word and a path each.
+    """
 
     def setUp(self) -> None:
-        self.disk = Disk()
+        self.use(SimulatedFiles(Random(1)))
+
+    def use(self, disk: SimulatedFiles) -> None:
+        """Another disk, empty or what is left of one."""
+        self.disk, self.steps = disk, []
+
+        def note(what: str, path: str) -> None:
+            if what not in ("read", "open"):
+                self.steps.append((what, path))
+
+        disk.before.append(note)
+
+    def crash(self, chance: float = 0.0) -> None:
+        """Lose what was not synced."""
+        self.use(self.disk.crashed(chance))
+
+    def data(self, path: str) -> bytes:
+        """All that a file holds."""
+        file = self.disk.open(path)
+        return file.read(0, file.size())
+
+    def put(self, path: str, data: bytes) -> None:
+        """Replace what a file holds."""
+        file = self.disk.open(path)
+        file.truncate(0)
+        file.write(0, data)
+
+    def flip(self, path: str, at: int, bits: int) -> None:
+        """Turn some bits of one byte the other way round."""
+        self.disk.open(path).write(at, bytes((self.data(path)[at] ^ bits,)))
+
+    def locked(self, path: str) -> bool:
+        """Whether somebody has the file locked."""
+        file = self.disk.open(path)
+        try:
+            file.lock()
+        except BlockingIOError:
+            return True
+        finally:
+            file.close()
+        return False
 
     def create(self, options: LogOptions = OPTIONS) -> SegmentedWAL:
         return SegmentedWAL.create(self.disk, "wal", METADATA, options=options)
@@ -67,40 +109,25 @@ class LogCase(SynchronousTestCase):
 class SaveTests(LogCase):
     """Saving and reading again."""
 
-    def test_contract(self) -> None:
-        """Both logs provide IWAL."""
-        verifyObject(IWAL, self.create())
-        verifyObject(IWAL, MemoryWAL())
-
-    def test_read_again(self) -> None:
-        """Metadata, the last hard state and all entries come back."""
-        wal = self.create()
-        self.save(wal, entry(1), entry(2, size=0), state=HardState(1, 1, 0))
-        self.save(wal, entry(3), state=HardState(2, 0, 2))
-        wal.close()
-        recovered = self.read()
-        self.assertEqual((METADATA, HardState(2, 0, 2)), (recovered.metadata, recovered.hard_state))
-        self.assertEqual([entry(1), entry(2, size=0), entry(3)], recovered.entries)
-
     def test_one_write_one_sync(self) -> None:
         """However much a save holds, it is one write and one sync."""
         wal = self.create()
         self.save(wal, entry(1))
-        del self.disk.steps[:]
+        del self.steps[:]
         self.save(wal, entry(2), entry(3), state=HardState(2, 1, 1))
-        self.assertEqual(["write", "sync"], [what for what, _ in self.disk.steps])
+        self.assertEqual(["write", "sync"], [what for what, _ in self.steps])
 
     def test_commit_alone_waits(self) -> None:
         """A hard state that only moved its commit index costs no write, until a term or vote is written."""
         wal = self.create()
         self.save(wal, entry(1), state=HardState(1, 1, 0))
-        del self.disk.steps[:]
+        del self.steps[:]
         self.save(wal, state=HardState(1, 1, 1))
         self.save(wal)
-        self.assertEqual([], self.disk.steps)
+        self.assertEqual([], self.steps)
         self.save(wal, entry(2), state=HardState(1, 1, 2))
         self.save(wal, entry(3), state=HardState(2, 1, 2))
-        self.disk.crash()
+        self.crash()
         self.assertEqual(HardState(2, 1, 2), self.read().hard_state)
 
     def test_commit_alone_is_written_at_close(self) -> None:
@@ -108,27 +135,17 @@ class SaveTests(LogCase):
         wal = self.create()
         self.save(wal, entry(1), state=HardState(1, 1, 0))
         self.save(wal, state=HardState(1, 1, 1))
-        del self.disk.steps[:]
+        del self.steps[:]
         wal.close()
-        self.assertEqual(
-            ["write"], [what for what, path in self.disk.steps if path == FIRST or "tmp" in path]
-        )
+        self.assertEqual(["write"], [what for what, path in self.steps if path == FIRST or "tmp" in path])
         self.assertEqual(HardState(1, 1, 1), self.read().hard_state)
 
     def test_vote_is_synced(self) -> None:
         """A changed vote is durable before the save is done, without any entry."""
         wal = self.create()
         self.save(wal, state=HardState(1, 3, 0))
-        self.disk.crash()
+        self.crash()
         self.assertEqual(HardState(1, 3, 0), self.read().hard_state)
-
-    def test_lower_index_replaces(self) -> None:
-        """Entries of a new leader replace those from their index on."""
-        wal = self.create()
-        self.save(wal, *[entry(index) for index in range(1, 6)])
-        self.save(wal, entry(3, term=2))
-        wal.close()
-        self.assertEqual([entry(1), entry(2), entry(3, term=2)], self.read().entries)
 
     def test_a_gap_is_refused(self) -> None:
         """An entry beyond the next index means that something was lost."""
@@ -144,7 +161,7 @@ class SaveTests(LogCase):
         for index in range(1, 50):
             self.save(wal, entry(index))
         wal.close()
-        self.assertEqual([], [step for step in self.disk.steps if step[0].startswith("sync")])
+        self.assertEqual([], [step for step in self.steps if step[0].startswith("sync")])
         self.assertEqual(49, len(self.read().entries))
 
     def test_goes_on_after_reading(self) -> None:
@@ -168,9 +185,9 @@ class CutTests(LogCase):
         names = self.segments()
         self.assertGreater(len(names), 2)
         for path in names[:-1]:
-            self.assertGreaterEqual(len(self.disk.node(path).data), 4096)
-            self.assertTrue(any(self.disk.node(path).data[-8:]))
-        self.assertEqual(4096, len(self.disk.node(names[-1]).data))
+            self.assertGreaterEqual(len(self.data(path)), 4096)
+            self.assertTrue(any(self.data(path)[-8:]))
+        self.assertEqual(4096, len(self.data(names[-1])))
 
     def test_waits_for_the_worker(self) -> None:
         """The save that fills the segment is done once the prepared one is in place; nothing is lost."""
@@ -191,7 +208,7 @@ class CutTests(LogCase):
         wal.close()
         # The worker comes back to a closed log, and lets go of its file.
         jobs[1][1].callback(jobs[1][0]())
-        self.assertIsNone(self.disk.node("wal/1.tmp").owner)
+        self.assertFalse(self.locked("wal/1.tmp"))
         self.assertEqual([1, 2], [one.index for one in self.read().entries])
 
     def test_closed_while_it_waits(self) -> None:
@@ -219,11 +236,11 @@ class CutTests(LogCase):
         self.successResultOf(saved)
         saved = wal.save(None, [entry(2)])
         wal.close()
-        self.assertIsNotNone(self.disk.node(self.segments()[-1]).owner)
+        self.assertTrue(self.locked(self.segments()[-1]))
         job, done = jobs.pop()
         done.callback(job())
         self.successResultOf(saved)
-        self.assertIsNone(self.disk.node(self.segments()[-1]).owner)
+        self.assertFalse(self.locked(self.segments()[-1]))
         self.assertEqual([1, 2], [one.index for one in self.read().entries])
 
     def test_size(self) -> None:
@@ -231,13 +248,13 @@ class CutTests(LogCase):
         wal = self.create()
         for index in range(1, 60):
             self.save(wal, entry(index))
-            on_disk = sum(len(self.disk.node(f"wal/{name}").data) for name in self.disk.list("wal"))
+            on_disk = sum(len(self.data(f"wal/{name}")) for name in self.disk.list("wal"))
             self.assertEqual(on_disk, wal.size_bytes)
-        self.save(wal)
+        self.save(wal, state=HardState(1, 1, 50))
         self.successResultOf(wal.save_snapshot(50, 1, VOTERS))
         wal.close()
         wal, _ = self.reopen(50, 1)
-        on_disk = sum(len(self.disk.node(f"wal/{name}").data) for name in self.disk.list("wal"))
+        on_disk = sum(len(self.data(f"wal/{name}")) for name in self.disk.list("wal"))
         self.assertEqual(on_disk, wal.size_bytes)
 
 
@@ -255,36 +272,45 @@ class SnapshotTests(LogCase):
         self.assertEqual(entries[50:], recovered.entries)
         self.assertEqual([(50, 1, VOTERS)], recovered.snapshots)
 
-    def test_unknown_snapshot(self) -> None:
-        """A snapshot without its record, or of another term, is refused."""
-        wal = self.create()
-        self.save(wal, *[entry(index) for index in range(1, 6)])
-        self.successResultOf(wal.save_snapshot(3, 1, VOTERS))
-        wal.close()
-        with self.assertRaisesRegex(WALError, "no record of the snapshot at index 4"):
-            self.reopen(4, 1)
-        with self.assertRaisesRegex(WALCorruptError, "snapshot 3 has term 1, expected 2"):
-            self.reopen(3, 2)
-        self.assertEqual([entry(4), entry(5)], self.reopen(3, 1)[1].entries)
-
     def test_snapshot_from_the_leader(self) -> None:
-        """After a snapshot far ahead, entries go on behind it."""
+        """After a snapshot far ahead, the next segment is named for the entry behind it."""
         wal = self.create()
         self.save(wal, entry(1))
         self.successResultOf(wal.save_snapshot(500, 2, VOTERS))
         self.save(wal, entry(501, size=5000), state=HardState(2, 0, 501))
         wal.close()
         self.assertTrue(self.segments()[1].endswith("01f6.wal"), self.segments())
-        self.assertEqual([entry(501, size=5000)], self.reopen(500, 2)[1].entries)
 
-    def test_valid_snapshots(self) -> None:
-        """A record above the last commit index does not count (KF-13)."""
+    def test_sentences(self) -> None:
+        """Why the log does not vouch for a snapshot is said in one sentence."""
         wal = self.create()
-        self.save(wal, *[entry(index) for index in range(1, 21)], state=HardState(1, 1, 0))
-        self.save(wal, state=HardState(1, 1, 10))
-        self.successResultOf(wal.save_snapshot(10, 1, VOTERS))
-        self.successResultOf(wal.save_snapshot(20, 1, VOTERS))
-        self.assertEqual([0, 10], [snapshot.index for snapshot in valid_snapshots(self.disk, "wal")])
+        self.save(wal, *[entry(index) for index in range(1, 6)], state=HardState(1, 1, 3))
+        self.successResultOf(wal.save_snapshot(4, 1, VOTERS))
+        wal.close()
+        with self.assertRaisesRegex(WALSnapshotError, "no record of the snapshot at index 3 of term 1"):
+            self.reopen(3, 1)
+        with self.assertRaisesRegex(
+            WALSnapshotError, "committed to index 3, not to that of the snapshot at 4"
+        ):
+            self.reopen(4, 1)
+        self.filled_from_50()
+        with self.assertRaisesRegex(WALSnapshotError, "The log in wal begins at index 33, after index 0"):
+            self.reopen()
+
+    def filled_from_50(self) -> None:
+        """Several segments, and the first one is gone."""
+        self.use(SimulatedFiles(Random(1)))
+        self.filled()
+        self.disk.remove(FIRST)
+
+    def test_snapshot_record_is_synced(self) -> None:
+        """The record is on the disk, and so is the hard state that makes it count (KF-13)."""
+        wal = self.create()
+        self.save(wal, entry(1), entry(2), state=HardState(1, 1, 0))
+        self.save(wal, state=HardState(1, 1, 2))
+        self.successResultOf(wal.save_snapshot(2, 1, VOTERS))
+        self.crash()
+        self.assertEqual([], self.reopen(2, 1)[1].entries)
 
     def test_release(self) -> None:
         """Segments before the one that holds the index are unlocked; it and all later ones stay locked."""
@@ -294,7 +320,59 @@ class SnapshotTests(LogCase):
         firsts = [int(path[-20:-4], 16) for path in self.segments()]
         held = max(first for first in firsts if first <= 50)
         for first, path in zip(firsts, self.segments(), strict=True):
-            self.assertEqual(first >= held, self.disk.node(path).owner is not None, path)
+            self.assertEqual(first >= held, self.locked(path), path)
+
+    def test_purge(self) -> None:
+        """The oldest released segments go, up to one that another process has locked."""
+        self.filled(150)
+        wal, _ = self.reopen()
+        names = self.segments()
+        self.assertGreater(len(names), 4)
+        wal.release_to(150)
+        other = self.disk.open(names[1])
+        other.lock()
+        self.assertEqual(0, self.successResultOf(wal.purge(len(names))))
+        self.assertEqual(1, self.successResultOf(wal.purge(2)))
+        self.assertEqual(names[1:], self.segments())
+        other.close()
+        self.assertEqual(len(names) - 3, self.successResultOf(wal.purge(2)))
+        self.assertEqual(names[-2:], self.segments())
+        self.assertEqual(0, self.successResultOf(wal.purge(2)))
+
+    def test_purge_after_a_restart(self) -> None:
+        """What an earlier life has released goes, too; the size is that of the files that are left."""
+        self.filled(150)
+        wal, _ = self.reopen()
+        self.save(wal, state=HardState(1, 1, 149))
+        self.successResultOf(wal.save_snapshot(149, 1, VOTERS))
+        wal.close()
+        names = self.segments()
+        wal, _ = self.reopen(149, 1)
+        self.assertEqual(len(names) - 1, self.successResultOf(wal.purge(1)))
+        self.assertEqual(names[-1:], self.segments())
+        self.assertEqual(4096, wal.size_bytes)
+
+    def test_kf_18_purge_and_close(self) -> None:
+        """A purge on its way when the log is closed removes nothing but what was released before."""
+        jobs: list[Callable[[], Any]] = []
+
+        def run_later(job: Callable[[], Any]) -> Deferred[Any]:
+            jobs.append(job)
+            return Deferred()
+
+        entries = self.filled(150)
+        wal = SegmentedWAL.open(
+            self.disk, "wal", options=LogOptions(run_in_worker=run_later, segment_bytes=4096)
+        )
+        wal.read_all()
+        self.successResultOf(wal.save_snapshot(60, 1, VOTERS))
+        wal.release_to(60)
+        before = len(self.segments())
+        wal.purge(1)
+        wal.close()  # every lock is gone now
+        jobs[-1]()
+        self.assertLess(len(self.segments()), before)
+        self.assertEqual(entries[60:], self.reopen(60, 1)[1].entries)
 
 
 class RefusalTests(LogCase):
@@ -321,7 +399,7 @@ class RefusalTests(LogCase):
         self.disk.open("other/precious", create=True)
         with self.assertRaisesRegex(WALError, "precious"):
             SegmentedWAL.create(self.disk, "other", METADATA, options=OPTIONS)
-        with self.assertRaisesRegex(WALError, "no segment"):
+        with self.assertRaisesRegex(WALError, "There is no log in nothing"):
             SegmentedWAL.open(self.disk, "nothing", options=OPTIONS)
 
     def test_full_disk(self) -> None:
@@ -330,12 +408,13 @@ class RefusalTests(LogCase):
         self.save(wal, entry(1), state=HardState(1, 1, 0))
 
         def full(what: str, path: str) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            if what == "write":
+                raise OSError(errno.ENOSPC, "No space left on device")
 
-        self.disk.failing = full
+        self.disk.before.append(full)
         failure = self.failureResultOf(wal.save(HardState(1, 1, 1), [entry(2)]), OSError)
         self.assertEqual(errno.ENOSPC, failure.value.errno)
-        self.disk.failing = lambda what, path: None
+        self.disk.before.remove(full)
         self.failureResultOf(wal.save(None, [entry(2)]), WALClosedError)
         self.failureResultOf(wal.save_snapshot(1, 1, VOTERS), WALClosedError)
         with self.assertRaises(WALClosedError):
@@ -347,11 +426,11 @@ class RefusalTests(LogCase):
         """After a failed sync nothing is written any more: a second sync that succeeds proves nothing."""
         wal = self.create()
         self.save(wal, entry(1))
-        self.disk.fail_after(1)
+        self.disk.refuse_after(1)
         self.failureResultOf(wal.save(None, [entry(2)]), OSError)
-        steps = len(self.disk.steps)
+        steps = len(self.steps)
         wal.close()
-        self.assertEqual(steps, len(self.disk.steps))
+        self.assertEqual(steps, len(self.steps))
 
     def test_no_space_for_the_next_segment(self) -> None:
         """The log works until it needs the segment that could not be made, and loses nothing."""
@@ -371,7 +450,7 @@ class RefusalTests(LogCase):
             if path.endswith(".tmp") and what == "write":
                 raise OSError(errno.ENOSPC, "No space left on device")
 
-        self.disk.failing = full
+        self.disk.before.append(full)
         self.save(wal, entry(1))
         self.assertFalse(self.disk.exists("wal/0.tmp"))
         self.failureResultOf(wal.save(None, [entry(2, size=5000)]), OSError)
@@ -390,7 +469,44 @@ class RefusalTests(LogCase):
         """Verification reads what a start would, locked or not."""
         wal = self.create()
         self.save(wal, entry(1))
-        del self.disk.steps[:]
+        del self.steps[:]
         self.assertEqual([entry(1)], verify(self.disk, "wal").entries)
-        self.assertEqual([], self.disk.steps)
+        self.assertEqual([], self.steps)
         self.assertTrue(exists(self.disk, "wal"))
+
+
+class SlowDiskTests(LogCase):
+    """A disk that takes its time is told to the operator, in etcd's words."""
+
+    def warnings(self, seconds: float, run_sync: RunInThread | None = None) -> list[tuple[str, str, str]]:
+        """What is said of three saves whose syncs take so long; the last one cuts a segment."""
+        options = LogOptions(
+            run_in_worker=execute,
+            run_sync=run_sync,
+            segment_bytes=4096,
+            seconds=lambda: self.disk.busy_seconds,
+        )
+        wal = self.create(options)
+        self.disk.seconds = lambda what, path: seconds if what == "sync" else 0.25
+        with capturedLogs() as events:
+            self.save(wal, entry(1))
+            self.save(wal, state=HardState(3, 1, 0))
+            self.save(wal, entry(2, size=5000))
+        wal.close()
+        return [
+            (event["log_level"].name, event["log_format"], event["took"] + "/" + event["expected-duration"])
+            for event in events
+            if "took" in event
+        ]
+
+    def test_slow(self) -> None:
+        """More than a second is too long, for each save and for the head of a new segment."""
+        self.assertEqual([("warn", "slow fdatasync", "1.5s/1s")] * 4, self.warnings(1.5))
+
+    def test_slow_in_a_thread(self) -> None:
+        """The same when a thread waits for the disk."""
+        self.assertEqual([("warn", "slow fdatasync", "1.5s/1s")] * 4, self.warnings(1.5, execute))
+
+    def test_fast(self) -> None:
+        """A second, and the time that writing takes, is not."""
+        self.assertEqual([], self.warnings(1.0))

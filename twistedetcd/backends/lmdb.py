@@ -108,6 +108,8 @@ class LMDBBackend:
         BackendError: Locked by another process, not LMDB's format, or not readable.
     """
 
+    durable = True
+
     def __init__(self, directory: str, map_bytes: int = MAP_BYTES) -> None:
         path = os.path.join(directory, _FILE)
         self._lock = _locked(os.path.join(directory, _LOCK_FILE), path)

@@ -91,6 +91,8 @@ class MemoryView:
 class MemoryBackend:
     """Buckets in B-trees.  Nothing survives the process."""
 
+    durable = False
+
     def __init__(self) -> None:
         self.lock = Lock()
         self.buckets: dict[bytes, OOBTree[bytes, bytes]] = {}

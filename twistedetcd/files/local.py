@@ -20,6 +20,7 @@ class LocalFile:
     One open descriptor.
 
     It stays with its file when the file, or a directory above it, is renamed; ``name`` does not change.
+    A call on a descriptor does not know which file it is about, so its errors are told.
     """
 
     def __init__(self, name: str, descriptor: int) -> None:
@@ -44,16 +45,24 @@ class LocalFile:
 
     def write(self, offset: int, data: bytes) -> None:
         """See `IFile.write`."""
-        written = os.pwrite(self._descriptor, data, offset)
-        if written == len(data):
-            return
-        rest = memoryview(data)
-        while written < len(data):
-            written += os.pwrite(self._descriptor, rest[written:], offset + written)
+        try:
+            written = os.pwrite(self._descriptor, data, offset)
+            if written == len(data):
+                return
+            rest = memoryview(data)
+            while written < len(data):
+                written += os.pwrite(self._descriptor, rest[written:], offset + written)
+        except OSError as error:
+            error.filename = self.name
+            raise
 
     def truncate(self, size: int) -> None:
         """See `IFile.truncate`."""
-        os.ftruncate(self._descriptor, size)
+        try:
+            os.ftruncate(self._descriptor, size)
+        except OSError as error:
+            error.filename = self.name
+            raise
 
     def size(self) -> int:
         """See `IFile.size`."""
@@ -61,7 +70,11 @@ class LocalFile:
 
     def sync(self) -> None:
         """See `IFile.sync`.  ``fdatasync`` covers the length, which a reader needs, and skips the times."""
-        os.fdatasync(self._descriptor)
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            error.filename = self.name
+            raise
 
     def lock(self) -> None:
         """See `IFile.lock`.  It belongs to this open: a second one in this process is shut out too."""

@@ -11,7 +11,7 @@ from twistedetcd.interfaces import IOverlay
 from twistedetcd.raft.config import Config
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
-from twistedetcd.raft.types import ConfState, Entry, HardState
+from twistedetcd.raft.types import ConfState, Entry, HardState, Snapshot
 from twistedetcd.schema import CONF_STATE, CONSISTENT_INDEX, META, STORAGE_FORMAT, STORAGE_VERSION, TERM
 
 
@@ -27,6 +27,7 @@ def new_raft(
 
 def restarted_raft(
     member_id: int,
+    snapshot: Snapshot,
     state: HardState,
     entries: Sequence[Entry],
     election_ticks: int,
@@ -34,11 +35,13 @@ def restarted_raft(
     draw: Callable[[int], int],
 ) -> tuple[RawNode, MemoryStorage]:
     """
-    The raft of a member whose log was read.
+    The raft of a member whose log was read from a snapshot on; an empty one for all of the log.
 
     All entries are handed out again; the consistent index says which of them the backend has.
     """
     storage = MemoryStorage()
+    if snapshot.index:
+        storage.apply_snapshot(snapshot)
     storage.append(entries)
     storage.set_hard_state(state)
     return _raft(member_id, storage, election_ticks, pre_vote, draw), storage
@@ -72,7 +75,9 @@ class AppliedMark:
         self.term = int.from_bytes(overlay.get(META, TERM) or b"", "big")
 
     def write(self, index: int, term: int, conf_state: ConfState) -> None:
-        """Put it into the open batch, just before that is sealed."""
+        """Put it into the open batch, just before that is sealed, if it has moved."""
+        if index == self.index:
+            return  # and while the log is replayed, raft's configuration is older than the one here
         self.index, self.term = index, term
         put = self._overlay.put
         put(META, CONSISTENT_INDEX, index.to_bytes(8, "big"))
@@ -82,22 +87,27 @@ class AppliedMark:
         put(META, CONF_STATE, json.dumps(fields, separators=(",", ":")).encode())
 
 
-def check_log_covers(mark: AppliedMark, entries: Sequence[Entry]) -> None:
+def check_log_covers(mark: AppliedMark, begin: int, entries: Sequence[Entry]) -> None:
     """
     Refuse a log that does not go on where the backend ends: they do not belong together.
+
+    Args:
+        mark: How far the backend is.
+        begin: The index of the snapshot that the log was read from; 0 for all of it.
+        entries: What follows.
 
     Raises:
         MemberError: It ends before what the backend has applied, or begins after the next entry.
     """
-    last = entries[-1].index if entries else 0
+    last = entries[-1].index if entries else begin
     if mark.index > last:
         raise MemberError(
             f"the backend has applied entry {mark.index}, but the log ends at {last}: "
             "they do not belong together, or part of the log is lost"
         )
-    if entries and entries[0].index > mark.index + 1:
+    if mark.index < begin:
         raise MemberError(
-            f"the log begins at entry {entries[0].index}, but the backend has applied only {mark.index}: "
+            f"the log begins after the snapshot at {begin}, but the backend has applied only {mark.index}: "
             "the backend is lost, or of another member"
         )
 

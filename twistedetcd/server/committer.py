@@ -70,9 +70,13 @@ class Committer:
         if self._pending.operations >= self._operations_max:
             self._seal()
 
-    def flush(self) -> Deferred[None]:
+    def flush(self, mark: bool = False) -> Deferred[None]:
         """
         Commit all that is pending now.
+
+        Args:
+            mark: Commit the consistent index also when nothing else is pending: entries may have been applied
+                that change nothing.  Only between two entries.
 
         Returns:
             Fires once it is durable.
@@ -82,6 +86,8 @@ class Committer:
         """
         if self._given_up is not None:
             return fail(self._given_up)
+        if mark:
+            self._stamp()
         if not self._pending.operations and not self._writing:
             return succeed(None)
         done: Deferred[None] = Deferred()

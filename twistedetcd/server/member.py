@@ -35,6 +35,7 @@ from twistedetcd.server.committer import Committer
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.server.readindex import Execute
 from twistedetcd.server.slices import CompactionQueue, Slices
+from twistedetcd.server.snapshots import Snapshots
 from twistedetcd.server.wait import Waiter, Waits
 
 PROPOSALS_MAX = 5000  # requests that wait to be proposed, beyond which more are refused
@@ -111,12 +112,19 @@ class EtcdServer:
         self.applied_term = 0
         self._node: RaftNode | None = None
         self._committer: Committer | None = None
+        self._snapshots: Snapshots | None = None
         self._applier: IApplier | None = None
 
     # Life.
 
     def start(
-        self, node: RaftNode, committer: Committer, applier: IApplier, applied_index: int, applied_term: int
+        self,
+        node: RaftNode,
+        committer: Committer,
+        snapshots: Snapshots,
+        applier: IApplier,
+        applied_index: int,
+        applied_term: int,
     ) -> Deferred[None]:
         """
         Begin.
@@ -124,6 +132,7 @@ class EtcdServer:
         Args:
             node: Not started yet.
             committer: Not started yet.
+            snapshots: Not started yet.
             applier: The outermost link of the chain.
             applied_index: The last entry whose effects the backend has.
             applied_term: Its term.
@@ -135,12 +144,14 @@ class EtcdServer:
             StoppedError: It was stopped before.
             Exception: What kept it from going on before.
         """
-        self._node, self._committer, self._applier = node, committer, IApplier(applier)
+        self._node, self._committer, self._snapshots = node, committer, snapshots
+        self._applier = IApplier(applier)
         self.applied_index, self.applied_term = applied_index, applied_term
         self._proposals = node.proposals
         self._sweep_now()
         node.on_leader.append(self._became_leader)
         committer.start()
+        snapshots.start(node.on_applied)
         node.start(campaign=True)
         return self._ready
 
@@ -155,19 +166,22 @@ class EtcdServer:
             BackendError: The engine refused the last writes.
         """
         assert self._node is not None and self._committer is not None, "stopped before it was started"
+        assert self._snapshots is not None
         if self._slow is not None:
             # The open batch may hold half of that entry.  The log has all of it, for the next start.
             self._committer.give_up(Failure(StoppedError()))
         self._halt()
-        log_at_rest = self._node.stop()
+        log_at_rest, snapshots_at_rest = self._node.stop(), self._snapshots.stop()
         committed = self._committer.stop().addBoth(lambda result: log_at_rest.addCallback(lambda _: result))
+        committed.addBoth(lambda result: snapshots_at_rest.addCallback(lambda _: result))
         if not self._ready.called:
             self._ready.errback(StoppedError())
         return committed
 
     def _halt(self) -> None:
-        assert self._node is not None
+        assert self._node is not None and self._snapshots is not None
         self._refusal = error = StoppedError()
+        self._snapshots.stop()
         self._node.stop()
         if self._sweep is not None:
             self._sweep.cancel()
@@ -183,6 +197,7 @@ class EtcdServer:
         if self._refusal is not None:
             return  # it stops already; stop() tells about a failure of the engine
         assert self._committer is not None
+        self._refusal = StoppedError()  # whoever is told by the committer may come back to here
         self._committer.give_up(failure)
         self._halt()
         if self._ready.called:
@@ -450,7 +465,7 @@ class EtcdServer:
         self._slow = None
         backlog, self._backlog = self._backlog, deque()
         self._apply(iter(backlog))
-        self.node.applied_to(self.applied_index)
+        self.node.applied_to(self.applied_index, self.applied_term)
 
     def _apply_raft_entry(self, entry: Entry) -> None:
         """An entry of raft's own: a leader's first, or a change of membership."""

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twistedetcd.errors import StoppedError
 from twistedetcd.interfaces import IWAL
 from twistedetcd.raft.errors import ProposalDroppedError
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
-from twistedetcd.raft.types import Entry, ReadState, Ready, Role
+from twistedetcd.raft.types import Entry, ReadState, Ready, Role, Snapshot
+from twistedetcd.server.memorylog import COMPACT_EVERY, MemoryLog
 from twistedetcd.server.readindex import ReadIndex
-
-CATCH_UP_ENTRIES = 5000  # entries kept in memory for slow followers, behind the applied one
-COMPACT_EVERY = 100  # how far the memory log may grow beyond that before it is cut
 
 
 class RaftNode:
@@ -38,6 +37,7 @@ class RaftNode:
             tells `applied_to` about later.
         failed: Called when the log or the applier failed; the member must stop.
         next_context: First number for `ReadIndex`.
+        catch_up_entries: Applied entries that stay in memory for slow followers.
     """
 
     _log = Logger()
@@ -52,6 +52,7 @@ class RaftNode:
         apply: Callable[[Sequence[Entry]], int],
         failed: Callable[[Failure], None],
         next_context: int,
+        catch_up_entries: int,
     ) -> None:
         self._clock = clock
         self._raft = raft
@@ -65,10 +66,15 @@ class RaftNode:
         self._saving: Deferred[None] | None = None
         self._stopped = False
         self._wants_to_lead = False
-        self._applied = 0
         self._awaited = 0
         """The index that must be applied before raft may advance; 0 when it may."""
-        self._kept_entries = 0
+        self._memory_log = MemoryLog(storage, catch_up_entries)
+        self._compact_at = 0
+        # A snapshot to be recorded in the log, and who waits for that.
+        self._to_record: Snapshot | None = None
+        self._recorded: Deferred[None] | None = None
+        self.applied_index = self.applied_term = 0
+        """The last entry carried out in this life; the backend may be ahead while the log is replayed."""
         self.proposals: list[bytes] = []
         """What the turn brought, to be proposed by `flush`."""
         self.reads = ReadIndex(next_context, raft.read_index)
@@ -112,6 +118,10 @@ class RaftNode:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._to_record = None
+        recorded, self._recorded = self._recorded, None
+        if recorded is not None:
+            recorded.errback(StoppedError())
         if self._saving is None:
             return succeed(None)
         at_rest: Deferred[None] = Deferred()
@@ -137,6 +147,21 @@ class RaftNode:
             self.reads.ask(self._clock.seconds())
         self._carry_out()
 
+    def record_snapshot(self, snapshot: Snapshot) -> Deferred[None]:
+        """
+        Have the log vouch for a snapshot that is durable, once a save under way is done; one at a time.
+
+        Raises:
+            StoppedError: It was stopped, or the log failed; then `failed` was called.
+        """
+        assert self._recorded is None, "one at a time"
+        if self._stopped:
+            return fail(StoppedError())
+        recorded: Deferred[None] = Deferred()
+        self._to_record, self._recorded = snapshot, recorded
+        self._carry_out()
+        return recorded
+
     def _carry_out(self) -> None:
         # Whoever is told of a result may propose at once, which must not lead back in here.
         if self._busy:
@@ -144,7 +169,11 @@ class RaftNode:
         self._busy = True
         raft = self._raft
         try:
-            while raft.has_ready() and not self._stopped:
+            while not self._stopped:
+                if self._to_record is not None and not self._save_record(self._to_record):
+                    return
+                if not raft.has_ready():
+                    break
                 ready = raft.ready()
                 if ready.read_states:
                     self._answer_reads(ready.read_states)  # they need nothing of what is saved now
@@ -184,6 +213,33 @@ class RaftNode:
             self._carry_out()
             self.flush()
 
+    def _save_record(self, snapshot: Snapshot) -> bool:
+        """Save the record of a snapshot; false when the log has not finished, or has failed."""
+        self._to_record = None
+        saved = self._wal.save_snapshot(snapshot.index, snapshot.term, snapshot.conf_state)
+        if not saved.called:
+            self._saving = saved.addCallback(self._record_saved).addErrback(self._fail)
+            return False
+        if isinstance(saved.result, Failure):
+            saved.addErrback(self._fail)
+            return False
+        self._tell_recorded()
+        return True
+
+    def _record_saved(self, _: None) -> None:
+        self._saving = None
+        if not self._stopped:
+            self._busy = False
+            self._tell_recorded()
+            self._campaign()
+            self._carry_out()
+            self.flush()
+
+    def _tell_recorded(self) -> None:
+        recorded, self._recorded = self._recorded, None
+        if recorded is not None:
+            recorded.callback(None)
+
     def _after_save(self, ready: Ready) -> None:
         """The rest of a Ready, once it is durable: send, apply, advance."""
         if ready.hard_state is not None:
@@ -202,25 +258,29 @@ class RaftNode:
         committed = ready.committed
         if committed:
             last = committed[-1].index
-            self._applied = min(self._apply(committed), last)
+            applied_index = min(self._apply(committed), last)
+            if applied_index >= committed[0].index:
+                self.applied_index = applied_index
+                self.applied_term = committed[applied_index - committed[0].index].term
             for applied in self.on_applied:
                 applied()
-            if self._applied < last and any(entry.type for entry in committed):
+            if self.applied_index < last and any(entry.type for entry in committed):
                 # A change of membership must be in force before raft takes the next one.
                 self._awaited = last
         if not self._awaited:
             self._raft.advance()
         if committed:
-            self.reads.applied_to(self._applied)
-        if self._applied - self._storage.first_index() > self._kept_entries + COMPACT_EVERY:
-            self._compact()
+            self.reads.applied_to(self.applied_index)
+        if self.applied_index > self._compact_at:
+            self._compact_at = self.applied_index + COMPACT_EVERY
+            self._memory_log.compact(self.applied_index, self._raft.status().configuration)
         if ready.soft_state is not None and ready.soft_state.role == Role.LEADER:
             for became_leader in self.on_leader:
                 became_leader()
 
-    def applied_to(self, index: int) -> None:
-        """Entries that ``apply`` had put off are carried out now, up to ``index``."""
-        self._applied = index
+    def applied_to(self, index: int, term: int) -> None:
+        """Entries that ``apply`` had put off are carried out now, up to this one."""
+        self.applied_index, self.applied_term = index, term
         for applied in self.on_applied:
             applied()
         self.reads.applied_to(index)
@@ -229,20 +289,12 @@ class RaftNode:
             self._raft.advance()
             self._go_on()
 
-    def _compact(self) -> None:
-        """Forget applied entries, but for those that a slow follower may ask for; alone, there is none."""
-        members = self._raft.status().configuration
-        alone = sum(map(len, members[:4])) == 1
-        self._kept_entries = 0 if alone else CATCH_UP_ENTRIES
-        if self._applied - self._kept_entries > self._storage.first_index():
-            self._storage.compact(self._applied - self._kept_entries)
-
     def _answer_reads(self, states: Sequence[ReadState]) -> None:
-        self.reads.confirmed(states, self._applied)
+        self.reads.confirmed(states, self.applied_index)
         if self.reads.arrived:
             self.reads.ask(self._clock.seconds())  # for those that came while this question was out
 
     def _fail(self, failure: Failure) -> None:
         self._saving = None
+        self._failed(failure)  # first, so that it is the reason, and not that we stop
         self.stop()
-        self._failed(failure)

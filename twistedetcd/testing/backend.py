@@ -109,6 +109,7 @@ class BackendKit(_Case):
         """Factory, engine and view provide what they are used as."""
         verifyObject(IBackendFactory, self.factory)
         verifyObject(IBackend, self.backend)
+        self.assertEqual(self.durable, self.backend.durable)
         verifyObject(IReadTransaction, self.view())
         self.assertEqual(self.factory.name.lower(), self.factory.name)
         self.assertNotIn("\n", self.factory.help)

@@ -8,5 +8,5 @@ locks one, and repairs its end; ``log.py`` is the log.  ``memory.py`` is a log f
 Yours to change: when and where the next segment is prepared.
 With care: what is written and synced in which order; every step must survive a crash before and after it.
 Never: the bytes on disk (they are etcd's), or a repair of what was once durable.
-Imports interfaces, errors, raft's types and wire.  Imported by service and testing.
+Imports interfaces, errors, raft's types and wire.  Imported by disk and testing.
 """

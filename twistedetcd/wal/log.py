@@ -12,6 +12,7 @@ import os.path
 from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -21,8 +22,11 @@ from twistedetcd.raft.types import ConfState, Entry, HardState
 from twistedetcd.wal.opening import LogOptions, Segment, create_log, open_log, recover
 from twistedetcd.wal.reading import Reading, Recovered
 from twistedetcd.wal.record import ENTRY, SNAPSHOT, STATE, encode_head, encode_records
-from twistedetcd.wal.segments import NextSegment, SegmentName
+from twistedetcd.wal.segments import NextSegment, SegmentName, remove_segments
 from twistedetcd.wire import SnapshotRecord, encode_entries, encode_hard_state, encode_snapshot_record
+
+SLOW_SYNC_SECONDS = 1.0
+"""A sync that takes longer is told to the operator."""
 
 
 @implementer(IWAL)
@@ -30,8 +34,10 @@ class SegmentedWAL:
     """
     A write-ahead log in etcd's format.  Made by `create` and `open`, which block.
 
-    One writer: wait for each Deferred before the next call; only `close` may come at any time.
+    One writer: wait for each Deferred before the next call; only `close` and `purge` may come at any time.
     """
+
+    _log = Logger()
 
     def __init__(self, files: IFiles, directory: str, segments: list[Segment], options: LogOptions) -> None:
         """Use `create` or `open`."""
@@ -39,10 +45,14 @@ class SegmentedWAL:
         self._directory = directory
         self._segment_bytes = options.segment_bytes
         self._run_sync = options.run_sync
+        self._run_in_worker = options.run_in_worker
+        self._seconds = options.seconds
         self._syncs = not options.unsafe_no_sync
         self._next = NextSegment(files, directory, options.segment_bytes, options.run_in_worker, self._syncs)
         # Locked, oldest first; the last one is written to, at ``_offset``.
         self._segments = segments
+        # Those before, unlocked, with their sizes.
+        self._released: list[tuple[SegmentName, int]] = []
         # Of all segments before the last one, locked or not.
         self._older_bytes = 0
         self._offset = self._crc = self._last_index = 0
@@ -99,25 +109,23 @@ class SegmentedWAL:
             options: How to keep it.
 
         Raises:
+            WALSnapshotError: The log begins after the snapshot.
             WALError: Another process uses the log, there is none, or a segment is missing.
             OSError: The disk refused.
         """
-        segments, older_bytes = open_log(files, directory, snapshot_index)
+        segments, released = open_log(files, directory, snapshot_index)
         wal = cls(files, directory, segments, options)
-        wal._older_bytes = older_bytes + sum(segment.file.size() for segment in segments[:-1])
+        wal._released = released
+        wal._older_bytes = sum(size for _, size in released)
+        wal._older_bytes += sum(segment.file.size() for segment in segments[:-1])
         wal._reading = Reading(snapshot_index, snapshot_term)
         return wal
 
     def read_all(self) -> Recovered:
         """
-        Read what `open` was asked for, once, and make the log ready to save.  Blocks.
+        See `IWAL.read_all`.
 
         What an interrupted write left at the end is cut off, after a copy of its segment was made.
-
-        Raises:
-            WALCorruptError: A record that was once durable does not read back; nothing was changed.
-            WALError: The log does not know the snapshot; nothing was changed.
-            OSError: The disk refused.
         """
         assert self._reading is not None, "only once, and only after open"
         try:
@@ -157,18 +165,7 @@ class SegmentedWAL:
         return self._write(frames + self._owed_state() if state_changed else frames)
 
     def save_snapshot(self, index: int, term: int, conf_state: ConfState) -> Deferred[None]:
-        """
-        Append the record of a snapshot whose file is durable; fire once the record is, too.
-
-        Args:
-            index: The snapshot's last entry.
-            term: That entry's term.
-            conf_state: The configuration at that entry.
-
-        Raises:
-            WALClosedError: The log was closed, or an earlier save failed.
-            OSError: The disk refused.
-        """
+        """See `IWAL.save_snapshot`."""
         if self._closed:
             return fail(self._closed_error())
         # A snapshot counts only if a hard state on the disk commits it.
@@ -179,18 +176,35 @@ class SegmentedWAL:
         return self._write(state + frames)
 
     def release_to(self, index: int) -> None:
-        """
-        Unlock the segments before the one that holds ``index``, so that they may be deleted.
-
-        Call it once the snapshot at ``index``, and the hard state that commits it, were saved.
-
-        Raises:
-            WALClosedError: The log was closed, or an earlier save failed.
-        """
+        """See `IWAL.release_to`; segments before the one that holds ``index`` are unlocked."""
         if self._closed:
             raise self._closed_error()
         while len(self._segments) > 1 and self._segments[1].name.first_index <= index:
-            self._segments.pop(0).file.close()
+            name, file = self._segments.pop(0)
+            self._released.append((name, file.size()))
+            file.close()
+
+    def cut(self) -> Deferred[None]:
+        """See `IWAL.cut`."""
+        if self._closed:
+            return fail(self._closed_error())
+        self._begin_writing()
+        return self._cut(None).addCallbacks(self._done, self._broke)
+
+    def purge(self, keep: int) -> Deferred[int]:
+        """See `IWAL.purge`; ``keep`` counts segments, and one that another process has locked ends it."""
+        surplus = len(self._released) + len(self._segments) - keep
+        if not keep or surplus <= 0 or not self._released:
+            return succeed(0)
+        # What may go is known before the worker begins, so whatever happens meanwhile adds nothing to it.
+        names = [name for name, _ in self._released[:surplus]]
+        removing = self._run_in_worker(lambda: remove_segments(self._files, self._directory, names))
+        return removing.addCallback(self._purged)
+
+    def _purged(self, count: int) -> int:
+        self._older_bytes -= sum(size for _, size in self._released[:count])
+        del self._released[:count]
+        return count
 
     def close(self) -> None:
         """
@@ -227,15 +241,11 @@ class SegmentedWAL:
 
     def _write(self, frames: bytes) -> Deferred[None]:
         """Write, sync, and go on to the next segment if this one is full."""
-        assert not self._busy, "one writer: wait for each Deferred before the next call"
-        assert self._reading is None, "read_all() comes before the first save"
-        self._busy = True
-        if self._next.idle:
-            self._next.prepare()
+        self._begin_writing()
         file, offset = self._segments[-1].file, self._offset
         if self._run_sync is None:
             try:
-                self._store(file, offset, frames)
+                self._slow(self._store(file, offset, frames))
             except Exception:
                 return fail(self._broke(Failure()))
             self._offset = offset + len(frames)
@@ -244,19 +254,32 @@ class SegmentedWAL:
                 return succeed(None)
             written = self._cut(None)
         else:
-            written = self._run_sync(lambda: self._store(file, offset, frames))
+            written = self._run_sync(lambda: self._store(file, offset, frames)).addCallback(self._slow)
             self._offset = offset + len(frames)
             if self._offset >= self._segment_bytes:
                 written.addCallback(self._cut)
         return written.addCallbacks(self._done, self._broke)
 
-    def _store(self, file: IFile, offset: int, data: bytes) -> None:
-        file.write(offset, data)
-        self._sync(file)
+    def _begin_writing(self) -> None:
+        assert not self._busy, "one writer: wait for each Deferred before the next call"
+        assert self._reading is None, "read_all() comes before the first save"
+        self._busy = True
+        if self._next.idle:
+            self._next.prepare()
 
-    def _sync(self, file: IFile) -> None:
-        if self._syncs:
-            file.sync()
+    def _store(self, file: IFile, offset: int, data: bytes) -> float:
+        """Write and sync; returns how long the sync took, in seconds."""
+        file.write(offset, data)
+        if not self._syncs:
+            return 0.0
+        began = self._seconds()
+        file.sync()
+        return self._seconds() - began
+
+    def _slow(self, seconds: float) -> None:
+        if seconds > SLOW_SYNC_SECONDS:
+            expected = {"expected-duration": f"{SLOW_SYNC_SECONDS:g}s"}
+            self._log.warn("slow fdatasync", took=f"{seconds:g}s", **expected)
 
     def _done(self, _: None) -> None:
         self._busy = False
@@ -284,15 +307,18 @@ class SegmentedWAL:
         # Closed with the rest when anything below fails.
         self._segments.append(Segment(name, file))
 
-        def switch() -> None:
-            full.truncate(full_bytes)
-            self._sync(full)
-            self._store(file, 0, head)
-            self._files.rename(file.name, os.path.join(self._directory, str(name)))
+        def switch() -> float:
+            full.truncate(full_bytes)  # only zeros go, so it may get lost
+            seconds = self._store(file, 0, head)
+            path = os.path.join(self._directory, str(name))
+            self._files.rename(file.name, path)
+            file.name = path
             if self._syncs:
                 self._files.sync_directory(self._directory)
+            return seconds
 
-        def switched(_: None) -> None:
+        def switched(seconds: float) -> None:
+            self._slow(seconds)
             self._older_bytes += full_bytes
             self._offset, self._crc = len(head), crc
 

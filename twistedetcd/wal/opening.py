@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,6 +40,8 @@ class LogOptions:
     """How long a segment gets before the next one is begun."""
     unsafe_no_sync: bool = False
     """Write, but never sync while running: what was saved may be lost when the machine stops."""
+    seconds: Callable[[], float] = lambda: 0.0
+    """The time, to notice a slow disk by; called where a save is written."""
 
 
 class Segment(NamedTuple):
@@ -91,6 +93,7 @@ def create_log(
             files.sync_directory(temporary)
         files.remove_directory(directory)
         files.rename(temporary, directory)
+        file.name = os.path.join(directory, str(name))
         if sync:
             files.sync_directory(os.path.dirname(temporary) or ".")
     except BaseException:
@@ -99,28 +102,31 @@ def create_log(
     return Segment(name, file), Tail(len(head), crc)
 
 
-def open_log(files: IFiles, directory: str, index: int) -> tuple[list[Segment], int]:
+def open_log(
+    files: IFiles, directory: str, index: int
+) -> tuple[list[Segment], list[tuple[SegmentName, int]]]:
     """
     Open and lock the segments needed after ``index``, and remove what an earlier run prepared.
 
     Returns:
-        The segments, oldest first; and how many bytes the segments before them have.
+        The segments, oldest first; and those before them, with their sizes.
 
     Raises:
+        WALSnapshotError: The log begins after ``index``.
         WALError: Another process uses the log, there is none, or a segment is missing.
         OSError: The disk refused.
     """
     present = segments_in(files, directory)
     segments: list[Segment] = []
-    older_bytes = 0
+    older: list[tuple[SegmentName, int]] = []
     try:
         for name in segments_from(present, index, directory):
             segments.append(Segment(name, files.open(os.path.join(directory, str(name)))))
             lock_segment(segments[-1].file)
         for name in present[: -len(segments)]:
-            older = files.open(os.path.join(directory, str(name)))
-            older_bytes += older.size()
-            older.close()
+            file = files.open(os.path.join(directory, str(name)))
+            older.append((name, file.size()))
+            file.close()
         for leftover in files.list(directory):
             if leftover.endswith(".tmp"):
                 files.remove(os.path.join(directory, leftover))
@@ -128,7 +134,7 @@ def open_log(files: IFiles, directory: str, index: int) -> tuple[list[Segment], 
         for segment in segments:
             segment.file.close()
         raise
-    return segments, older_bytes
+    return segments, older
 
 
 def recover(
@@ -139,7 +145,7 @@ def recover(
 
     Raises:
         WALCorruptError: A record that was once durable does not read back; nothing was changed.
-        WALError: The log does not know the snapshot; nothing was changed.
+        WALSnapshotError: The log does not vouch for the snapshot; nothing was changed.
         OSError: The disk refused.
     """
     last = segments[-1]
@@ -157,13 +163,23 @@ def recover(
             copy=copy,
         )
         recovered = recovered._replace(broken_copy=copy)
-    if clear_rest(last.file, tail.offset, segment_bytes):
-        last.file.sync()
+    clear_rest(last.file, tail.offset, segment_bytes)
+    # What was read may never have been synced, if it was only the process that ended: whoever builds on it
+    # must not lose it.  And once something is written after it, sectors of a torn end between those of a new
+    # record would look like damage, where zeros look like a write that was not finished.
+    last.file.sync()
+    files.sync_directory(directory)
+    files.sync_directory(os.path.dirname(os.path.normpath(directory)) or ".")
     return recovered, tail
 
 
 def _cut_torn_end(files: IFiles, directory: str, file: IFile, path: str, offset: int) -> str:
-    """Keep a copy of a segment, then cut it at the end of its last whole record; returns the copy's path."""
+    """
+    Keep a copy of a segment, durably, then cut it at the end of its last whole record, which is not yet.
+
+    Returns:
+        The copy's path.
+    """
     copy_path = f"{path}.broken"
     files.remove(copy_path)
     copy = files.open(copy_path, create=True)
@@ -177,5 +193,4 @@ def _cut_torn_end(files: IFiles, directory: str, file: IFile, path: str, offset:
         copy.close()
     files.sync_directory(directory)
     file.truncate(offset)
-    file.sync()
     return copy_path

@@ -1,17 +1,16 @@
-"""Reading the log: everything at boot, and the snapshots it vouches for."""
+"""Reading the log from a snapshot on that it vouches for."""
 
 from __future__ import annotations
 
 import os.path
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from twistedetcd.errors import WALCorruptError, WALError
+from twistedetcd.errors import WALSnapshotError
 from twistedetcd.interfaces import IFile, IFiles
 from twistedetcd.raft.types import Entry, EntryType, HardState
 from twistedetcd.wal.record import CRC, ENTRY, METADATA, SNAPSHOT, STATE
 from twistedetcd.wal.scanner import RecordScanner
-from twistedetcd.wal.segments import SegmentName, segments_from, segments_in
+from twistedetcd.wal.segments import segments_from, segments_in
 from twistedetcd.wire import (
     SnapshotRecord,
     decode_entry,
@@ -42,7 +41,7 @@ class Reading:
     """Gathers what the records of consecutive segments say, by the rules of replay."""
 
     def __init__(self, snapshot_index: int, snapshot_term: int) -> None:
-        """What comes up to ``snapshot_index`` is skipped; the record of that snapshot must be met."""
+        """What comes up to ``snapshot_index`` is skipped; a record of that snapshot must be met."""
         self._snapshot_index = snapshot_index
         self._snapshot_term = snapshot_term
         self._snapshot_seen = False
@@ -68,9 +67,13 @@ class Reading:
                 self._take(kind, data)
             except ValueError as error:
                 raise scanner.corrupt(str(error)) from error
+        # A segment gets its name only after its head is durable.
         if scanner.offset == 0:
-            # A segment gets its name only after its head is durable.
             raise scanner.corrupt("the segment does not begin with its checksum record")
+        if self.metadata is None:
+            raise scanner.corrupt("the segment ends before its metadata")
+        if not self._snapshot_index and not self._snapshot_seen:
+            raise scanner.corrupt("the first segment ends before its first record of a snapshot")
         self.crc = scanner.crc
         return scanner
 
@@ -79,13 +82,19 @@ class Reading:
         What was read, once it is all there.
 
         Raises:
-            WALError: The log has no metadata, or does not know the snapshot.
+            WALSnapshotError: The log does not vouch for the snapshot.
         """
-        if self.metadata is None:
-            raise WALCorruptError(f"The log in {directory} has no metadata")
+        assert self.metadata is not None, "no segment was read"
+        index, term = self._snapshot_index, self._snapshot_term
         if not self._snapshot_seen:
-            raise WALError(
-                f"The log in {directory} has no record of the snapshot at index {self._snapshot_index}"
+            raise WALSnapshotError(
+                f"The log in {directory} has no record of the snapshot at index {index} of term {term}"
+            )
+        if index > self.hard_state.commit:
+            # The record was written, but not the hard state before it that makes it true.
+            raise WALSnapshotError(
+                f"The log in {directory} is committed to index {self.hard_state.commit}, not to that of the "
+                f"snapshot at {index}"
             )
         return Recovered(self.metadata, self.hard_state, self.entries, self.snapshots)
 
@@ -128,16 +137,23 @@ class Reading:
 
     def _take_snapshot(self, snapshot: SnapshotRecord) -> None:
         self.snapshots.append(snapshot)
-        if snapshot.index == self._snapshot_index:
-            if snapshot.term != self._snapshot_term:
-                raise ValueError(
-                    f"snapshot {snapshot.index} has term {snapshot.term}, expected {self._snapshot_term}"
-                )
+        if snapshot[:2] == (self._snapshot_index, self._snapshot_term):
             self._snapshot_seen = True
 
 
-def read_only(files: IFiles, directory: str, reading: Reading, names: Sequence[SegmentName]) -> None:
-    """Have segments read without locking or changing anything; a torn end is left out."""
+def verify(files: IFiles, directory: str, snapshot_index: int = 0, snapshot_term: int = 0) -> Recovered:
+    """
+    Read the log after a snapshot as a start would, without locking or changing anything.
+
+    A torn end is left out.
+
+    Raises:
+        WALCorruptError: A record that was once durable does not read back.
+        WALSnapshotError: The log does not vouch for the snapshot.
+        WALError: A segment is missing.
+    """
+    names = segments_from(segments_in(files, directory), snapshot_index, directory)
+    reading = Reading(snapshot_index, snapshot_term)
     for name in names:
         path = os.path.join(directory, str(name))
         file = files.open(path)
@@ -145,47 +161,4 @@ def read_only(files: IFiles, directory: str, reading: Reading, names: Sequence[S
             reading.take_segment(file, path, name == names[-1])
         finally:
             file.close()
-
-
-def verify(files: IFiles, directory: str, snapshot_index: int = 0, snapshot_term: int = 0) -> Recovered:
-    """
-    Read the log after a snapshot as a start would, without locking or changing anything.
-
-    Raises:
-        WALCorruptError: A record that was once durable does not read back.
-        WALError: A segment or the snapshot's record is missing.
-    """
-    names = segments_from(segments_in(files, directory), snapshot_index, directory)
-    reading = Reading(snapshot_index, snapshot_term)
-    read_only(files, directory, reading, names)
     return reading.finish(directory)
-
-
-class _SnapshotReading(Reading):
-    """Reads whatever is left of the log, so without a snapshot to start from."""
-
-    def __init__(self) -> None:
-        super().__init__(0, 0)
-
-    def _take_entry(self, entry: Entry) -> None:
-        """Not needed."""
-
-    def _take_snapshot(self, snapshot: SnapshotRecord) -> None:
-        self.snapshots.append(snapshot)
-
-
-def valid_snapshots(files: IFiles, directory: str) -> list[SnapshotRecord]:
-    """
-    The snapshots the log vouches for, oldest first: those not above the last commit index.
-
-    A snapshot file may be used at boot only if one of these has its index and term.
-
-    Raises:
-        WALCorruptError: A record that was once durable does not read back.
-        WALError: A segment is missing.
-    """
-    names = segments_in(files, directory)
-    names = segments_from(names, names[0].first_index if names else 0, directory)
-    reading = _SnapshotReading()
-    read_only(files, directory, reading, names)
-    return [snapshot for snapshot in reading.snapshots if snapshot.index <= reading.hard_state.commit]

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twistedetcd.errors import WALClosedError, WALError
+from twistedetcd.errors import WALClosedError, WALError, WALSnapshotError
 from twistedetcd.interfaces import IFile, IFiles, RunInThread
 
 SEGMENT_BYTES: Final = 64_000_000
@@ -53,12 +53,17 @@ def segments_from(names: Iterable[SegmentName], index: int, directory: str) -> l
     The segments to read for the entries after ``index``, oldest first.
 
     Raises:
-        WALError: The log begins after ``index``, or a segment is missing.
+        WALSnapshotError: The log begins after ``index``.
+        WALError: There is none, or a segment is missing.
     """
     ordered = sorted(names)
+    if not ordered:
+        raise WALError(f"There is no log in {directory}")
     first = max((at for at, name in enumerate(ordered) if name.first_index <= index), default=None)
     if first is None:
-        raise WALError(f"The log in {directory} has no segment for index {index}")
+        raise WALSnapshotError(
+            f"The log in {directory} begins at index {ordered[0].first_index}, after index {index}"
+        )
     needed = ordered[first:]
     for name, following in pairwise(needed):
         if following.sequence != name.sequence + 1:
@@ -66,6 +71,31 @@ def segments_from(names: Iterable[SegmentName], index: int, directory: str) -> l
         if following.first_index < name.first_index:
             raise WALError(f"Segment {following} begins before {name} in {directory}")
     return needed
+
+
+def remove_segments(files: IFiles, directory: str, names: Iterable[SegmentName]) -> int:
+    """
+    Remove segments, the oldest first, up to one that somebody else has locked.
+
+    Nothing needs them to be gone, so nothing is synced: a crash may bring some of them back.
+
+    Returns:
+        How many are gone.
+    """
+    count = 0
+    for name in names:
+        path = os.path.join(directory, str(name))
+        if files.exists(path):
+            file = files.open(path)
+            try:
+                file.lock()
+                files.remove(path)
+            except BlockingIOError:
+                break
+            finally:
+                file.close()
+        count += 1
+    return count
 
 
 def lock_segment(file: IFile) -> None:
@@ -89,15 +119,9 @@ def write_zeros(file: IFile, start: int, end: int, stopped: Callable[[], bool] =
         start += len(piece)
 
 
-def clear_rest(file: IFile, offset: int, segment_bytes: int) -> bool:
-    """
-    Leave only zeros after ``offset``, up to ``segment_bytes`` or the file's end; does not sync.
-
-    Returns:
-        Whether anything had to be written.
-    """
+def clear_rest(file: IFile, offset: int, segment_bytes: int) -> None:
+    """Leave only zeros after ``offset``, up to ``segment_bytes`` or the file's end; does not sync."""
     size = file.size()
-    changed = False
     position = offset
     while position < size:
         piece = file.read(position, min(len(_ZEROS), size - position))
@@ -105,12 +129,9 @@ def clear_rest(file: IFile, offset: int, segment_bytes: int) -> bool:
             break
         if piece != _ZEROS[: len(piece)]:
             file.write(position, _ZEROS[: len(piece)])
-            changed = True
         position += len(piece)
     if size < segment_bytes:
         write_zeros(file, max(size, offset), segment_bytes)
-        changed = True
-    return changed
 
 
 class NextSegment:

@@ -1,0 +1,244 @@
+"""
+disk: everything that one member keeps on its disk, opened and found to belong together.
+
+A start finds some of: a log, snapshots, a backend.  The newest snapshot that the log vouches for says where
+the log is read from; the backend must have applied at least that, and at most what the log holds.  Whatever
+else there is, is passed over (a snapshot without its record), set aside (a damaged one), or refused.
+
+Yours to change: how a refusal is worded.
+With care: the order in which things are opened: the log's lock keeps others away from all the rest.
+Never: a guess about what is missing.
+Imports the stores, log, snapshots and what is below them.  Imported by service and testing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import chain
+
+from google.protobuf.message import DecodeError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.plugin import getPlugins
+
+from twistedetcd.cluster.members import Cluster, Member, cluster_id, member_id
+from twistedetcd.config import Config
+from twistedetcd.errors import BackendError, ConfigError, MemberError, WALSnapshotError
+from twistedetcd.files.probe import median_sync_seconds
+from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, IFiles, RunInThread
+from twistedetcd.mvcc.pending import Pending
+from twistedetcd.mvcc.store import Store
+from twistedetcd.raft.errors import InvariantError
+from twistedetcd.raft.node import RawNode
+from twistedetcd.raft.storage import MemoryStorage
+from twistedetcd.raft.types import Snapshot
+from twistedetcd.server.bootstrap import (
+    AppliedMark,
+    check_identity,
+    check_log_covers,
+    new_raft,
+    restarted_raft,
+)
+from twistedetcd.snap.files import SnapshotFiles
+from twistedetcd.wal.log import SegmentedWAL
+from twistedetcd.wal.opening import LogOptions, exists
+from twistedetcd.wal.reading import Recovered
+from twistedetcd.wire import Metadata, decode_metadata, encode_metadata
+
+REACTOR_SYNC_SECONDS_MAX = 0.005  # a disk slower than this would hold up everything else in the reactor
+_log = Logger()
+
+
+class Disk:
+    """
+    What a member has on its disk, opened: log, snapshots, backend, and the stores that live in the backend.
+
+    Args:
+        config: The member's.
+        files: The file system that log and snapshots are on.
+        open_backend: Opens the engine in an existing directory.
+        log_options: Says how to keep the log, given an existing directory on its disk.
+        closers: Gets what must be called to close it all, in reverse order, also when this raises.
+
+    Attributes:
+        founder: This member as its configuration describes it.
+        identity: The ids that it has.
+        wal: The log, ready to save.
+        snapshots: The snapshots.
+        snapshot: The one that the log was read from; an empty one for all of the log.
+        backend: The engine.
+        pending: The overlay over it.
+        store: The keys.
+        cluster: The members.
+        mark: How far the backend is.
+
+    Raises:
+        MemberError: It cannot be opened, or its parts do not belong together; the text is one sentence.
+        OSError: The disk refused.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        files: IFiles,
+        open_backend: Callable[[str], IBackend],
+        log_options: Callable[[str], LogOptions],
+        closers: list[Callable[[], object]],
+    ) -> None:
+        self._config = config
+        self._files = files
+        self._closers = closers
+        member_dir = os.path.join(config.data_dir, "member")
+        self._wal_dir = config.wal_dir or os.path.join(member_dir, "wal")
+        self._snap_dir = os.path.join(member_dir, "snap")
+        log_parent = os.path.dirname(os.path.abspath(self._wal_dir))
+        for path in (self._snap_dir, log_parent):
+            make_directory(files, path)
+        self._options = log_options(self._wal_dir if files.exists(self._wal_dir) else log_parent)
+        self.founder = Member(
+            member_id(config.initial_advertise_peer_urls, config.initial_cluster_token),
+            tuple(sorted(config.initial_advertise_peer_urls)),
+        )
+        self.snapshots = SnapshotFiles(files, self._snap_dir, sync=not config.unsafe_no_fsync)
+        self.snapshot = Snapshot()
+        # The log first: its lock keeps others away from the backend, too.
+        self._recovered: Recovered | None = None
+        self.wal: IWAL
+        if exists(files, self._wal_dir):
+            self._open_log()
+        else:
+            self.identity = Metadata(self.founder.id, cluster_id([self.founder.id]))
+        self._open_backend(open_backend)
+        if self._recovered is not None:
+            check_log_covers(self.mark, self.snapshot.index, self._recovered.entries)
+            check_identity(self.cluster, self.identity.node_id)
+        else:
+            self._create_log()
+
+    def _open_log(self) -> None:
+        """Read it from the newest snapshot on that it vouches for, or all of it."""
+        for snapshot in chain(self.snapshots.load(), (Snapshot(),)):
+            try:
+                self.wal = wal = SegmentedWAL.open(
+                    self._files, self._wal_dir, snapshot.index, snapshot.term, options=self._options
+                )
+                self._recovered = wal.read_all()
+            except WALSnapshotError as error:
+                if not snapshot.index:
+                    raise MemberError(f"no snapshot in {self._snap_dir} is of use, and: {error}") from error
+                _log.warn("Passed over the snapshot at {index}: {error}", index=snapshot.index, error=error)
+                continue
+            self._closers.append(wal.close)
+            self.snapshot = snapshot
+            break
+        assert self._recovered is not None
+        try:
+            self.identity = decode_metadata(self._recovered.metadata)
+        except ValueError as error:
+            raise MemberError(f"the log in {self._wal_dir} does not say whose it is") from error
+
+    def _create_log(self) -> None:
+        if self.mark.index:
+            raise MemberError(f"{self._snap_dir} holds a store, but {self._wal_dir} holds no log")
+        self.wal = wal = SegmentedWAL.create(
+            self._files, self._wal_dir, encode_metadata(self.identity), options=self._options
+        )
+        self._closers.append(wal.close)
+
+    def _open_backend(self, open_backend: Callable[[str], IBackend]) -> None:
+        self.backend = backend = open_backend(self._snap_dir)
+        self._closers.append(backend.close)
+        self.pending = pending = Pending(backend)
+        self._closers.append(pending.close)
+        self.store = Store(pending, self._config.compaction_batch_limit)
+        self.cluster = Cluster(pending)
+        self.mark = AppliedMark(pending)
+        try:
+            for _ in self.store.restore():
+                pass
+            self.cluster.restore()
+        except (ValueError, DecodeError) as error:
+            raise MemberError(f"the backend in {self._snap_dir} is damaged: {error}") from error
+
+    def raft(self, draw: Callable[[int], int]) -> tuple[RawNode, MemoryStorage]:
+        """The raft of a new member, or of the one that the log is of; ``draw`` is a `randrange`."""
+        ticks, pre_vote = self._config.election_ticks, self._config.pre_vote
+        if self._recovered is None or not self._recovered.hard_state.commit:
+            # A founder's first save commits its founding entries; if that is lost, nothing has happened yet.
+            return new_raft(self.founder._replace(id=self.identity.node_id), ticks, pre_vote, draw)
+        state, entries = self._recovered.hard_state, self._recovered.entries
+        try:
+            return restarted_raft(self.identity.node_id, self.snapshot, state, entries, ticks, pre_vote, draw)
+        except InvariantError as error:
+            raise MemberError(f"the log in {self._wal_dir} contradicts itself: {error}") from error
+
+
+def make_directory(files: IFiles, path: str) -> None:
+    """
+    Make a directory and its parents, for good: a log is lost with the name of a directory above it.
+
+    Each name is synced before the next is made.  The last one that is there already is synced too, for
+    whoever made it may not have lived to do so.
+    """
+    parent = os.path.dirname(os.path.abspath(path))
+    there = files.exists(path)
+    if not there:
+        make_directory(files, parent)
+        files.make_directory(path)
+    try:
+        files.sync_directory(parent)
+    except PermissionError:
+        if not there:
+            raise  # else it was made by somebody who may do more than we
+
+
+def log_options(
+    config: Config, files: IFiles, clock: IReactorTime, run_in_worker: RunInThread, directory: str
+) -> LogOptions:
+    """
+    How to keep the log; measures its disk, unless it is told where to sync.  Blocks.
+
+    Args:
+        config: The member's.
+        files: The file system that the log is on.
+        clock: For measuring.
+        run_in_worker: Runs what blocks.
+        directory: An existing directory on the log's disk.
+    """
+    return LogOptions(
+        run_in_worker=run_in_worker,
+        run_sync=run_in_worker if _syncs_in_thread(config, files, clock, directory) else None,
+        unsafe_no_sync=config.unsafe_no_fsync,
+        seconds=clock.seconds,
+    )
+
+
+def _syncs_in_thread(config: Config, files: IFiles, clock: IReactorTime, directory: str) -> bool:
+    if config.fsync_in != "auto" or config.unsafe_no_fsync:
+        return config.fsync_in == "thread"
+    seconds = median_sync_seconds(files, directory, clock.seconds)
+    in_thread = seconds > REACTOR_SYNC_SECONDS_MAX
+    _log.info(
+        "A sync of the log takes {milliseconds} ms: it is waited for in {place}",
+        milliseconds=round(seconds * 1000, 3),
+        place="a thread" if in_thread else "the reactor",
+    )
+    return in_thread
+
+
+def open_backend(name: str, directory: str) -> IBackend:
+    """
+    Find a storage engine among the plugins and open it.
+
+    Raises:
+        ConfigError: No plugin of that name.
+        BackendError: It cannot be opened.
+    """
+    found = {factory.name: factory for factory in getPlugins(IBackendFactory)}
+    if name not in found:
+        raise ConfigError(f"there is no backend {name!r}; there are: {', '.join(sorted(found))}")
+    try:
+        return IBackend(found[name].open(directory))
+    except OSError as error:
+        raise BackendError(f"cannot open the {name} backend in {directory}: {error}") from error
