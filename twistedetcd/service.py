@@ -41,7 +41,7 @@ from twistedetcd.files.probe import median_sync_seconds
 from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, RunInThread
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
-from twistedetcd.protocols.connection import ClientPortFactory
+from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
 from twistedetcd.raft.errors import InvariantError
 from twistedetcd.raft.node import RawNode

@@ -19,15 +19,16 @@ from zope.interface import implementer
 from tests.protocols.client import START, Responses, data, headers, message, request, reset, window
 from tests.protocols.client import settings as setting
 from twistedetcd.errors import Code
-from twistedetcd.protocols import connection, grpc
-from twistedetcd.protocols.connection import (
+from twistedetcd.protocols import connection, grpc, port
+from twistedetcd.protocols.control import DRAIN_PING
+from twistedetcd.protocols.framing import ACK, GOAWAY, PING, PREFACE, WINDOW_MAX, frame
+from twistedetcd.protocols.grpc import Call, Method
+from twistedetcd.protocols.port import (
     DEADLINE_CHECK_SECONDS,
     SNIFF_SECONDS,
     ClientPortFactory,
     ClientPortProtocol,
 )
-from twistedetcd.protocols.framing import GOAWAY, PING, PREFACE, WINDOW_MAX, frame
-from twistedetcd.protocols.grpc import Call, Method
 from twistedetcd.protocols.turn import Turn
 
 ECHO, WAIT, STREAM, BUG = (b"/test.Echo/" + name for name in (b"Unary", b"Wait", b"Stream", b"Bug"))
@@ -445,7 +446,7 @@ class UnreadTests(Case):
     def setUp(self) -> None:
         super().setUp()
         self.patch(grpc, "WAITING_BYTES_MAX", 100_000)
-        self.patch(connection, "WAITING_BYTES_MAX", 100_000)
+        self.patch(port, "WAITING_BYTES_MAX", 100_000)
 
     def windows_open(self) -> tuple[Any, Transport, Any]:
         """A connection whose client takes anything, by its windows."""
@@ -490,8 +491,8 @@ class UnreadTests(Case):
 
     def test_over_all_connections(self) -> None:
         """When many connections have much unread, each may have little; others are served."""
-        self.patch(connection, "UNREAD_BYTES_MAX", 150_000)
-        self.patch(connection, "UNREAD_BYTES_FEW", 10_000)
+        self.patch(port, "UNREAD_BYTES_MAX", 150_000)
+        self.patch(port, "UNREAD_BYTES_FEW", 10_000)
         opened = [self.windows_open() for _ in range(3)]
         for protocol, _, producer in opened:
             producer.pauseProducing()
@@ -647,27 +648,64 @@ class EndTests(Case):
         self.assertTrue(transport.disconnecting)
 
     def test_drain(self) -> None:
-        """Draining says GOAWAY, lets calls finish, refuses new ones, and then hangs up."""
-        (busy, one), (_, idle), (_, fresh) = self.connect(), self.connect(), self.connect(b"")
+        """
+        Draining says GOAWAY with the largest id and asks with a PING; calls on their way are served.
+
+        The answer brings the GOAWAY with the last id.  New calls are refused then, those in progress finish, and
+        the connection is closed.
+        """
+        (busy, one), (quiet, idle), (_, fresh) = self.connect(), self.connect(), self.connect(b"")
         busy.dataReceived(self.call(1, WAIT))
         self.end_turn()
         self.factory.drain()
         self.factory.drain()
         self.end_turn()
-        self.assertEqual((False, True, True), tuple(t.disconnecting for t in (one, idle, fresh)))
-        self.assertEqual([GOAWAY], [item.kind for item in self.answers(idle).others])
+        self.assertEqual((False, False, True), tuple(t.disconnecting for t in (one, idle, fresh)))
+        goaway, ping = self.answers(idle).others
+        self.assertEqual((GOAWAY, (2**31 - 1).to_bytes(4, "big") + bytes(4)), (goaway.kind, goaway.payload))
+        self.assertEqual((PING, 0), (ping.kind, ping.flags))
+        answer = frame(PING, ACK, 0, ping.payload)
         busy.dataReceived(self.call(3))
+        quiet.dataReceived(answer)
+        busy.dataReceived(answer + self.call(5))
+        self.end_turn()
+        self.assertEqual((False, True), (one.disconnecting, idle.disconnecting))
         self.waiting[0].reply(b"last")
         self.end_turn()
         answers = self.answers(one)
-        self.assertEqual(([b"last"], 7), (answers[1].messages, answers[3].reset))
+        self.assertEqual(([b"last"], [b"3"], 7), (answers[1].messages, answers[3].messages, answers[5].reset))
+        self.assertEqual(b"\0\0\0\x03", answers.others[-1].payload[:4])
         self.assertTrue(one.disconnecting)
+
+    def test_drain_without_an_answer(self) -> None:
+        """A client that does not answer the PING is not waited for."""
+        _, transport = self.connect()
+        self.factory.drain()
+        self.end_turn()
+        self.clock.pump([DEADLINE_CHECK_SECONDS] * 9)
+        self.assertFalse(transport.disconnecting)
+        self.clock.pump([DEADLINE_CHECK_SECONDS] * 4)
+        self.assertTrue(transport.disconnecting)
+
+    def test_deadlines_while_draining(self) -> None:
+        """Calls run out of time also when the port is closed already, and then the clock is left alone."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(headers(1, request(WAIT, (b"grpc-timeout", b"3S"))) + data(1, message(b"")))
+        self.factory.doStop()
+        self.addCleanup(self.factory.doStart)
+        self.factory.drain()
+        self.clock.pump([DEADLINE_CHECK_SECONDS] * 32)
+        self.assertEqual(4, self.answers(transport)[1].status[0])
+        self.assertTrue(transport.disconnecting)
+        protocol.connectionLost()
+        self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_drain_ends_with_a_reset(self) -> None:
         """A drained connection is closed also when the client gives its last call up."""
         protocol, transport = self.connect()
         protocol.dataReceived(self.call(1, WAIT))
         self.factory.drain()
+        protocol.dataReceived(frame(PING, ACK, 0, DRAIN_PING))
         self.end_turn()
         self.assertFalse(transport.disconnecting)
         protocol.dataReceived(reset(1))
@@ -682,6 +720,7 @@ class EndTests(Case):
         producer: Any = transport.producer
         producer.pauseProducing()
         self.factory.drain()
+        protocol.dataReceived(frame(PING, ACK, 0, DRAIN_PING))
         self.end_turn()
         self.waiting[0].reply(b"last")
         self.end_turn()

@@ -25,7 +25,7 @@ from tests.protocols.client import (
 )
 from tests.protocols.client import settings as setting
 from twistedetcd.errors import Code
-from twistedetcd.protocols import grpc
+from twistedetcd.protocols import calls, compression, grpc
 from twistedetcd.protocols.framing import FRAME_BYTES_MAX, GOAWAY, PING, WAITING_BYTES_MAX, frame
 from twistedetcd.protocols.grpc import Call, Connection, Method, Request
 from twistedetcd.protocols.hpack import Header
@@ -73,9 +73,10 @@ class Case(SynchronousTestCase):
         self.server = self.connection()
         self.say(START)
 
-    def connection(self, **options: Any) -> Any:
+    def connection(self, methods: dict[bytes, Method] | None = None, **options: Any) -> Any:
         return Connection(
-            {
+            methods
+            or {
                 ECHO: Method(unary=lambda call, body: call.reply(body)),
                 WAIT: Method(unary=lambda call, body: self.waiting.append((call, body))),
                 STREAM: Method(stream=self.record),
@@ -121,7 +122,9 @@ class Case(SynchronousTestCase):
     def assert_quiet(self) -> None:
         """Nothing is kept of the calls."""
         self.assertEqual({}, self.server.http2.streams)
-        self.assertEqual((0, 0), (self.server.streaming, self.server._partial_bytes))
+        self.assertEqual(
+            (0, 0, 0), (self.server.streaming, self.server._partial_bytes, self.server.in_progress)
+        )
 
 
 class UnaryTests(Case):
@@ -233,10 +236,10 @@ class UnaryTests(Case):
     def test_fault_in_the_same_piece(self) -> None:
         """Calls before a fault of the connection get their handlers called, and then cancelled."""
         cancelled = []
-        methods = self.server._methods
-        methods[WAIT] = Method(
-            unary=lambda call, body: setattr(call, "on_cancelled", lambda: cancelled.append(1))
-        )
+        wait = Method(unary=lambda call, body: setattr(call, "on_cancelled", lambda: cancelled.append(1)))
+        echo = Method(unary=lambda call, body: call.reply(body))
+        self.server = self.connection({ECHO: echo, WAIT: wait, STREAM: Method(stream=self.record)})
+        self.say(START)
         self.say(
             headers(1, request()),
             data(1, message(b"a")),
@@ -262,17 +265,39 @@ class UnaryTests(Case):
 
 
 class CompressionTests(Case):
-    """gzip in, identity out."""
+    """gzip in; gzip out to those who sent it, where that makes a message smaller."""
 
     gzip = ((b"grpc-encoding", b"gzip"),)
 
     def test_gzip(self) -> None:
-        """A compressed message is decompressed; an uncompressed one is fine under the same header."""
-        self.assertEqual(
-            [b"hello" * 99], self.call(message(gzipped(b"hello" * 99), 1), more=self.gzip).messages
-        )
-        self.setUp()
-        self.assertEqual([b"hello"], self.call(message(b"hello"), more=self.gzip).messages)
+        """A compressed message is decompressed, and its answer compressed; others are left as they are."""
+        response = self.call(message(gzipped(b"hello" * 99), 1), more=self.gzip)
+        self.assertEqual(b"gzip", response.headers[0][b"grpc-encoding"])
+        self.assertEqual(1, response.body[0])
+        self.assertEqual([b"hello" * 99], [zlib.decompress(body, wbits=31) for body in response.messages])
+        for flag, body, sent in ((0, b"hello" * 99, b"hello" * 99), (1, b"hello", gzipped(b"hello"))):
+            self.setUp()
+            response = self.call(message(sent, flag), more=self.gzip)
+            self.assertEqual((0, [body]), (response.body[0], response.messages))
+        self.assert_quiet()
+
+    def test_what_does_not_get_smaller(self) -> None:
+        """Answers that are small, very large or random are sent as they are; the others of a stream are packed."""
+        noise = bytes(number * number * 7919 >> 7 & 0xFF for number in range(300))
+        noise = zlib.compress(noise, 9)[2:-4] * 1
+        self.say(headers(1, request(STREAM, *self.gzip)), data(1, message(gzipped(b"hi"), 1), end=False))
+        [receiver] = self.receivers
+        for answer in (b"few", noise, b"z" * 1000):
+            receiver.call.send(answer)
+        receiver.call.finish()
+        self.say()
+        body = self.responses[1].body
+        flags, at = [], 0
+        while at < len(body):
+            flags.append(body[at])
+            at += 5 + int.from_bytes(body[at + 1 : at + 5], "big")
+        self.assertEqual([0, 0, 1], flags)
+        self.assertIsNone(compression.gzip_if_smaller(bytes(compression.COMPRESSED_BYTES_MAX + 1)))
 
     def test_flag_without_encoding(self) -> None:
         """The flag needs an encoding that is not identity."""
@@ -290,9 +315,9 @@ class CompressionTests(Case):
     def test_unknown_encoding(self) -> None:
         """An encoding that is not installed is refused, compressed or not."""
         text = 'grpc: Decompressor is not installed for grpc-encoding "snappy"'
-        self.assert_status(
-            Code.UNIMPLEMENTED, text, self.call(message(b"x"), more=((b"grpc-encoding", b"snappy"),))
-        )
+        response = self.call(message(b"x"), more=((b"grpc-encoding", b"snappy"),))
+        self.assert_status(Code.UNIMPLEMENTED, text, response)
+        self.assertEqual(b"gzip", response.headers[0][b"grpc-accept-encoding"])
 
     def test_bomb(self) -> None:
         """A small message that grows above the limit is refused at the limit; the limit itself is served."""
@@ -648,12 +673,14 @@ class BugTests(Case):
 
     def test_without_anybody_to_tell(self) -> None:
         """It is told to the caller, if to nobody else."""
-        self.server._methods = {ECHO: Method(unary=self.fail_badly)}
+        self.server = self.connection({ECHO: Method(unary=self.fail_badly)})
+        self.say(START)
         self.assertRaises(ZeroDivisionError, self.call, message(b""))
 
     def test_streams_never_acted_on(self) -> None:
         """Streams that came behind it in one piece can be cancelled, though nobody heard of them."""
-        self.server._methods = {STREAM: Method(stream=self.fail_badly)}
+        self.server = self.connection({STREAM: Method(stream=self.fail_badly)})
+        self.say(START)
         piece = b"".join(headers(n, request(STREAM)) + data(n, message(b"")) for n in (1, 3, 5))
         self.assertRaises(ZeroDivisionError, self.say, piece)
         self.server.expire(1.0)
@@ -745,7 +772,7 @@ class LimitTests(Case):
     def test_answer_too_large(self) -> None:
         """An answer above the limit is an error like any other."""
         self.assertEqual(2**31 - 1, grpc.SENT_MESSAGE_BYTES_MAX)
-        self.patch(grpc, "SENT_MESSAGE_BYTES_MAX", 5000)
+        self.patch(calls, "SENT_MESSAGE_BYTES_MAX", 5000)
         self.ask(1, 3)
         self.say(headers(5, request(STREAM)), headers(7, request(STREAM)))
         self.waiting[0][0].reply(bytes(5001))
@@ -769,11 +796,54 @@ class LimitTests(Case):
         for stream in (1, 3, 5):
             self.say(headers(stream, request(WAIT)), data(stream, message(b"x")))
         self.say(headers(7, request(WAIT)), headers(9, request(STREAM)))
-        self.assertTrue(self.server.busier_than(2))
-        self.assertFalse(self.server.busier_than(3))
+        self.assertEqual(3, self.server.in_progress)
         self.waiting[0][0].reply(bytes(100_000))
         self.assertIn(1, self.server.http2.streams)
-        self.assertFalse(self.server.busier_than(2))
+        self.assertEqual(2, self.server.in_progress)
+
+    steps = st.sampled_from(["open", "message", "large", "half", "end", "reset", "reply", "fail", "expire"])
+
+    @given(st.lists(st.tuples(steps, st.integers(0, 3)), max_size=25), st.booleans())
+    @settings(max_examples=200, deadline=None)
+    def test_busy_count(self, steps: list[tuple[str, int]], one_piece: bool) -> None:
+        """However calls begin and end, the count is of those the application has."""
+        waiting: dict[int, Call] = {}
+
+        def wait(call: Call, body: bytes) -> None:
+            waiting[call.id] = call
+            call.on_cancelled = lambda: waiting.pop(call.id) and None
+
+        server = self.connection({WAIT: Method(unary=wait)})
+        server.receive(START, 0.0)
+        opened: list[int] = []
+        said = []
+        for step, which in steps:
+            if step == "open":
+                opened.append(2 * len(opened) + 1)
+                said.append(headers(opened[-1], request(WAIT, (b"grpc-timeout", b"%dS" % (which + 1)))))
+            elif not opened:
+                continue
+            stream = opened[which % len(opened)]
+            said += {
+                "message": [data(stream, message(b"x"))],
+                "large": [data(stream, message(bytes(5000))[:100], end=False), data(stream, b"")],
+                "half": [data(stream, message(b"x")[:3], end=False)],
+                "end": [data(stream, b"")],
+                "reset": [reset(stream)],
+            }.get(step, [])
+            if not one_piece or step in ("reply", "fail", "expire"):
+                server.receive(b"".join(said), 0.0)
+                said = []
+            if step == "expire":
+                server.expire(float(which + 1))
+            elif step in ("reply", "fail") and stream in waiting:
+                call = waiting.pop(stream)
+                if step == "reply":
+                    call.reply(b"y")
+                else:
+                    call.fail(Code.ABORTED, "no")
+            if not server.http2.closed and not said:
+                self.assertEqual(len(waiting), server.in_progress)
 
 
 class MetadataTests(Case):
@@ -787,12 +857,15 @@ class MetadataTests(Case):
         self.assertIsNone(call.request.metadata(b"other"))
 
     def test_first_value_wins(self) -> None:
-        """Of a repeated name that matters to gRPC itself the first counts too."""
+        """Of a repeated name that matters to gRPC itself the first counts too; of timeouts, as in Go, the last."""
         self.say(
-            headers(1, request(WAIT, (b"grpc-timeout", b"5S"), (b"grpc-timeout", b"x"))),
+            headers(1, request(WAIT, (b"grpc-timeout", b"x"), (b"grpc-timeout", b"5S"))),
             data(1, message(b"")),
         )
-        self.assertEqual(5.0, self.waiting[0][0].request.timeout_seconds)
+        self.assertEqual(5.0, self.waiting[0][0].deadline)
+        self.call(
+            message(gzipped(b"x"), 1), more=((b"grpc-encoding", b"gzip"), (b"grpc-encoding", b"unknown"))
+        )
 
     def test_terms(self) -> None:
         """terms is asked once for each distinct header block, and its answer is with each call."""

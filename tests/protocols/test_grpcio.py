@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from twistedetcd.errors import Code
-from twistedetcd.protocols.connection import ClientPortFactory
+from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.protocols.grpc import Call, Method
 from twistedetcd.protocols.turn import Turn
 

@@ -404,10 +404,10 @@ class HeaderTests(Case):
             self.assertEqual([("RESET", 1, code)], self.assert_reset(1, code, wrong))
 
     def test_trailers_move_the_table(self) -> None:
-        """What trailers insert is there for the next request, also those of a stream that is over."""
+        """What trailers insert is there for the next request, also those of a stream that we ended."""
         encoder = hpack.Encoder()
-        self.open(1, ended=False)
-        self.say(reset(1))
+        self.server.reset(self.open(1, ended=False), ErrorCode.CANCEL)
+        self.out()
         self.say(frame(HEADERS, END_HEADERS | END_STREAM, 1, encoder.encode([(b"late", b"one")])))
         self.assertEqual([], self.out())
         self.say(frame(HEADERS, END_HEADERS, 3, encoder.encode([*request(), (b"late", b"one")])))
@@ -418,10 +418,10 @@ class MemoryTests(Case):
     """Header blocks seen before are not decoded again, while that is right."""
 
     def remembered(self) -> dict[bytes, Any]:
-        memory: dict[bytes, Any] = self.server._remembered
-        self.assertEqual(sum(map(len, memory)), self.server._remembered_bytes)
+        memory: dict[bytes, Any] = self.server._requests.by_block
+        self.assertEqual(sum(map(len, memory)), self.server._requests._block_bytes)
         self.assertLessEqual(len(memory), REMEMBERED_BLOCKS_MAX)
-        self.assertLessEqual(self.server._remembered_bytes, REMEMBERED_BYTES_MAX)
+        self.assertLessEqual(self.server._requests._block_bytes, REMEMBERED_BYTES_MAX)
         return memory
 
     def test_same_request_object(self) -> None:
@@ -512,8 +512,9 @@ class StreamTests(Case):
             self.assertEqual([("RESET", 1, ErrorCode.STREAM_CLOSED)], events)
 
     def test_frames_on_streams_that_are_over(self) -> None:
-        """What was on its way when a stream ended is ignored, but counted for the connection."""
-        self.say(headers(1, request()), reset(1))
+        """What was on its way when we ended a stream is ignored, but counted for the connection."""
+        self.server.reset(self.open(1, ended=False), ErrorCode.CANCEL)
+        self.out()
         self.assertEqual([], self.say(data(1, b"late"), window(1, 5), window(1, 0), reset(1)))
         self.assertEqual(([], 4), (self.out(), self.server._received))
 
@@ -583,16 +584,21 @@ class StreamTests(Case):
         )
 
     def test_drain(self) -> None:
-        """After drain() streams in progress go on, new ones are refused; a second drain() says nothing."""
+        """After the second GOAWAY streams in progress go on, new ones are refused."""
         stream = self.open(1)
         self.server.drain()
         self.server.drain()
+        first, ping = self.out()
+        self.assertEqual((GOAWAY, b"\x7f\xff\xff\xff\0\0\0\0"), (first.kind, first.payload))
+        self.say(frame(PING, ACK, 0, ping.payload), frame(PING, ACK, 0, ping.payload))
         [goaway] = self.out()
         self.assertEqual((GOAWAY, b"\0\0\0\x01\0\0\0\0"), (goaway.kind, goaway.payload))
         self.assert_reset(3, ErrorCode.REFUSED_STREAM, headers(3, request()))
         self.assert_reset(5, ErrorCode.REFUSED_STREAM, headers(5, request(b"/new")))
         self.server.respond(stream, OK, b"", b"answer")
         self.assertEqual([HEADERS, DATA, HEADERS], [item.kind for item in self.out()])
+        self.say(window(0, 0))
+        self.assertEqual(b"\0\0\0\x01", self.out()[-1].payload[:4], "a last id that rose")
 
     def test_drain_after_a_fault(self) -> None:
         """A connection that ended is not drained."""
@@ -756,14 +762,16 @@ class SendingWindowTests(Case):
         self.open(1)
         self.assert_reset(1, ErrorCode.PROTOCOL_ERROR, window(1, 0))
 
-    def test_oldest_first(self) -> None:
-        """The connection's window goes to the oldest stream that waits."""
+    def test_first_come(self) -> None:
+        """The connection's window goes to the stream that has waited longest."""
         for stream in (1, 3):
             self.server.send_data(self.open(stream), bytes(50_000))
         self.body()
         self.server.send_data(self.server.streams[1], bytes(10_000))
         self.say(window(0, 12_000))
-        self.assertEqual([(1, 10_000), (3, 2_000)], self.body())
+        self.assertEqual([(3, 12_000)], self.body())
+        self.say(window(0, 25_000))
+        self.assertEqual([(3, 16_384), (3, 6_081), (1, 2_535)], self.body())
 
     def test_hold(self) -> None:
         """Held bodies stay here although the windows are open; release() sends and reports them."""
@@ -914,7 +922,7 @@ class RandomTests(SynchronousTestCase):
                     server.consumed(stream, 1)
             self.assertLessEqual(len(server._buffer), FRAME_BYTES_MAX + 9)
             self.assertLessEqual(server._block_bytes, HEADER_BLOCK_BYTES_MAX)
-            self.assertLessEqual(server._remembered_bytes, REMEMBERED_BYTES_MAX)
+            self.assertLessEqual(server._requests._block_bytes, REMEMBERED_BYTES_MAX)
             self.assertGreaterEqual(server.send_window, 0)
             waiting = sum(
                 stream.queue.bytes + 1024 for stream in server.streams.values() if stream.queue is not None
