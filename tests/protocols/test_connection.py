@@ -651,8 +651,8 @@ class EndTests(Case):
         """
         Draining says GOAWAY with the largest id and asks with a PING; calls on their way are served.
 
-        The answer brings the GOAWAY with the last id.  New calls are refused then, those in progress finish, and
-        the connection is closed.
+        The answer brings the GOAWAY with the last id.  New calls are refused then, those in progress finish,
+        and the connection is closed.
         """
         (busy, one), (quiet, idle), (_, fresh) = self.connect(), self.connect(), self.connect(b"")
         busy.dataReceived(self.call(1, WAIT))

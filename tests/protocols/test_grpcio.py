@@ -15,8 +15,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from twistedetcd.errors import Code
-from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.protocols.grpc import Call, Method
+from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
 
 try:
