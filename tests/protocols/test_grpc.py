@@ -283,7 +283,7 @@ class CompressionTests(Case):
         self.assert_quiet()
 
     def test_what_does_not_get_smaller(self) -> None:
-        """Answers that are small, very large or random are sent as they are; others of a stream are packed."""
+        """Answers that are small, very large or random are sent as they are; others are packed."""
         noise = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(10))
         opening = headers(1, request(STREAM, *self.gzip))
         self.say(opening, data(1, message(gzipped(b"hi"), 1), end=False))

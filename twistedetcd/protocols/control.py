@@ -189,7 +189,8 @@ class Control(Sender):
         stream = self._drop(fault.stream_id)
         if stream is not None:
             events.append((EventKind.RESET, stream, fault.code))
-        self._gave_up(fault.stream_id)
+        if fault.code is not ErrorCode.STREAM_CLOSED:  # that one the peer had ended before
+            self._gave_up(fault.stream_id)
 
     def _gave_up(self, stream_id: int) -> None:
         self._given_up[stream_id] = None

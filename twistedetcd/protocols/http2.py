@@ -223,8 +223,10 @@ class ServerConnection(Control):
         self._received += length
         stream = self.streams.get(stream_id)
         if stream is None:
-            if stream_id in self._given_up:
-                return  # the peer may not have known yet (RFC 9113, 5.1)
+            if stream_id in self._given_up:  # the peer may not have known yet (RFC 9113, 5.1)
+                if not length:
+                    self._allowances.spend(EMPTY_FRAMES, self._now)
+                return
             raise StreamFaultError(stream_id, ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
         if stream.remote_closed:
             raise StreamFaultError(stream_id, ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
