@@ -41,6 +41,7 @@ from twistedetcd.files.probe import median_sync_seconds
 from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, RunInThread
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
+from twistedetcd.protocols.keepalive import KeepalivePolicy
 from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
 from twistedetcd.raft.errors import InvariantError
@@ -196,6 +197,11 @@ class EtcdService(MultiService):
             None if config.max_concurrent_streams == UNLIMITED_STREAMS else config.max_concurrent_streams,
             terms,
             connections_max,
+            KeepalivePolicy(
+                ping_min_seconds=config.grpc_keepalive_min_time_seconds,
+                interval_seconds=config.grpc_keepalive_interval_seconds,
+                timeout_seconds=config.grpc_keepalive_timeout_seconds,
+            ),
         )
         unfinished = disk.store.unfinished_compaction
         if unfinished is not None:

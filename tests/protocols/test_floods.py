@@ -2,7 +2,7 @@
 floods: what costs us and brings a client nothing has a limit, and whoever exceeds it is told to calm down.
 
 Each attack is named by its CVE where it has one.  The limits are for one connection; what is shown each time
-is that the connection ends, that nothing was kept, and that a little less, or the same more slowly, is served.
+is that the connection ends, and that a little less, or the same more slowly, is served.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from twistedetcd.protocols.framing import ConnectionFaultError, ErrorCode
 
 STRIKES_MAX = 2  # pings that come too early; one more ends the connection
 IDLE_PING_SECONDS_MIN = 7200.0  # between two pings while there is no call
+INTERVAL_SECONDS_MIN = 1.0  # between two pings of ours, whatever the policy says
 TOO_MANY_PINGS = "too_many_pings"  # clients that read this in a GOAWAY ping less often from then on
 AGE_SPREAD = 0.1  # ages differ by so much to either side, lest all clients come back at once
 _GOLDEN = 0.618033988749895  # its multiples, without their whole part, spread evenly over 0 to 1
@@ -116,7 +117,7 @@ class Lifetime:
                 self._asked_at = None
             elif now - self._asked_at >= policy.timeout_seconds:
                 return Verdict.ABORT
-        elif now - self.heard_at >= policy.interval_seconds:
+        elif now - self.heard_at >= max(policy.interval_seconds, INTERVAL_SECONDS_MIN):
             self._asked_at = now
             return Verdict.PING
         if has_calls:
