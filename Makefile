@@ -16,14 +16,22 @@ ARGS ?=
 TOOLS := nghttp:nghttp2-client h2load:nghttp2-client etcdctl:etcd-client
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -y
 
-.PHONY: help run test check bench proto tools
+# The reactors that the protocols are tested on.
+REACTORS := epoll poll select asyncio
+
+# How long each fuzzer runs.
+SECONDS ?= 60
+
+.PHONY: help run test test-reactors check bench fuzz proto tools
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run [ARGS='--name=m1 ...']   a member on 127.0.0.1:2379, its data in default.etcd"
 	@echo "make test [T=tests.raft]          make check, then the tests"
+	@echo "make test-reactors                the tests of the protocols, on each of several reactors"
 	@echo "make check                        lint, format, types, and who imports whom"
 	@echo "make bench [ARGS=...]             how fast it is"
+	@echo "make fuzz [SECONDS=...]           what nobody would send, for so long to each parser"
 	@echo "make proto                        twistedetcd/pb/*.proto -> *_pb2.py and *_pb2.pyi"
 
 run: $(VENV)/run.stamp
@@ -33,6 +41,12 @@ test: check tools
 	$(BIN)/python -m twisted.trial $(if $(JOBS),--jobs=$(JOBS)) $(T)
 
 # Strictness is in setup.cfg: --strict here would undo the exception that it makes for Twisted.
+test-reactors: $(VENV)/dev.stamp
+	@set -e; for reactor in $(REACTORS); do \
+	    echo "The $$reactor reactor:"; \
+	    $(BIN)/python -m twisted.trial --reactor=$$reactor --reporter=text tests.protocols; \
+	done
+
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,6 +55,9 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp tools
 	$(BIN)/python -m twistedetcd.testing.bench $(ARGS)
+
+fuzz: $(VENV)/dev.stamp
+	$(BIN)/python -m twistedetcd.testing.fuzz --seconds $(SECONDS) $(ARGS)
 
 proto: $(VENV)/dev.stamp
 	$(BIN)/python -m twistedetcd.pb.generate
