@@ -18,15 +18,23 @@ STEPS ?= 1000
 TOOLS := nghttp:nghttp2-client h2load:nghttp2-client etcdctl:etcd-client
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -y
 
-.PHONY: help run test check bench bench-raft fuzz-raft fuzz-disk proto tools
+# The reactors that the protocols are tested on.
+REACTORS := epoll poll select asyncio
+
+# How long each fuzzer runs.
+SECONDS ?= 60
+
+.PHONY: help run test test-reactors check bench bench-raft fuzz fuzz-raft fuzz-disk proto tools
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run [ARGS='--name=m1 ...']   a member on 127.0.0.1:2379, its data in default.etcd"
 	@echo "make test [T=tests.raft]          make check, then the tests"
+	@echo "make test-reactors                the tests of the protocols, on each of several reactors"
 	@echo "make check                        lint, format, types, and who imports whom"
 	@echo "make bench [ARGS=...]             how fast it is"
 	@echo "make bench-raft [ARGS=...]        what raft alone costs"
+	@echo "make fuzz [SECONDS=...]           what nobody would send, for so long to each parser"
 	@echo "make fuzz-raft [SEEDS=... STEPS=...]  simulated clusters of raft members, 2000 seeds of 1000 steps"
 	@echo "make fuzz-disk [SEEDS=500]        crash a member on a simulated disk"
 	@echo "make proto                        twistedetcd/pb/*.proto -> *_pb2.py and *_pb2.pyi"
@@ -38,6 +46,12 @@ test: check tools
 	$(BIN)/python -m twisted.trial $(if $(JOBS),--jobs=$(JOBS)) $(T)
 
 # Strictness is in setup.cfg: --strict here would undo the exception that it makes for Twisted.
+test-reactors: $(VENV)/dev.stamp
+	@set -e; for reactor in $(REACTORS); do \
+	    echo "The $$reactor reactor:"; \
+	    $(BIN)/python -m twisted.trial --reactor=$$reactor --reporter=text tests.protocols; \
+	done
+
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,6 +63,9 @@ bench: $(VENV)/dev.stamp tools
 
 bench-raft: $(VENV)/dev.stamp
 	$(BIN)/python -m twistedetcd.testing.bench.raft $(ARGS)
+
+fuzz: $(VENV)/dev.stamp
+	$(BIN)/python -m twistedetcd.testing.fuzz --seconds $(SECONDS) $(ARGS)
 
 fuzz-raft: SEEDS ?= 2000
 fuzz-raft: $(VENV)/dev.stamp

@@ -69,6 +69,9 @@ class Config:
     max_txn_ops: int
     max_request_bytes: int
     max_concurrent_streams: int
+    grpc_keepalive_min_time_seconds: float
+    grpc_keepalive_interval_seconds: float
+    grpc_keepalive_timeout_seconds: float
     backend_batch_interval_seconds: float
     backend_batch_limit: int
     initial_advertise_peer_urls: tuple[str, ...]
@@ -182,7 +185,7 @@ def help_text() -> str:
     for heading, flags in {**SUPPORTED, "Other": SPECIAL}.items():
         lines += ["", f"{heading}:"]
         for flag in flags:
-            default = flag.zero or flag.default
+            default = flag.zero if flag.zero and flag.default == "0" else flag.default
             lines += [f"  --{flag.name}={flag.kind.word}"]
             lines += [f"      {flag.help}" + (f" (default '{default}')" if default else "")]
     shown = {flag.name for flags in (*SUPPORTED.values(), SPECIAL) for flag in flags}

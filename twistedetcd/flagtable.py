@@ -311,6 +311,15 @@ SUPPORTED: Mapping[str, tuple[Flag, ...]] = MappingProxyType(
             Flag(
                 "max-concurrent-streams", UINT32, "0", "calls open at once on a connection", zero="4294967295"
             ),
+            Flag(
+                "grpc-keepalive-min-time",
+                DURATION,
+                "5s",
+                "a client that pings more often is hung up on",
+                zero="5m",
+            ),
+            Flag("grpc-keepalive-interval", DURATION, "2h", "ping a client silent for so long", zero="2h"),
+            Flag("grpc-keepalive-timeout", DURATION, "20s", "and hang up if it stays silent", zero="20s"),
             Flag("backend-batch-interval", DURATION, "0", "longest time between two commits", zero="100ms"),
             Flag("backend-batch-limit", INT, "0", "most operations between two commits", zero="10000"),
         ),
@@ -387,10 +396,8 @@ _KNOWN: tuple[tuple[Flag, ...], ...] = (
     _known(INT, "0", "quota-backend-bytes", zero="2147483648"),
     _known(INT, "1", "max-learners"),
     _known(INT, "0", "distributed-tracing-sampling-rate"),
-    _known(DURATION, "5s", "grpc-keepalive-min-time raft-read-timeout raft-write-timeout"),
+    _known(DURATION, "5s", "raft-read-timeout raft-write-timeout"),
     _known(DURATION, "5s", "discovery-request-timeout downgrade-check-time"),
-    _known(DURATION, "2h", "grpc-keepalive-interval"),
-    _known(DURATION, "20s", "grpc-keepalive-timeout"),
     _known(DURATION, "2s", "discovery-dial-timeout discovery-keepalive-time"),
     _known(DURATION, "6s", "discovery-keepalive-timeout"),
     _known(DURATION, "100ms", "warning-apply-duration"),

@@ -36,7 +36,8 @@ from twistedetcd.disk import Disk, log_options, open_backend
 from twistedetcd.errors import MemberError, StoppedError
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.interfaces import RunInThread
-from twistedetcd.protocols.connection import ClientPortFactory
+from twistedetcd.protocols.keepalive import KeepalivePolicy
+from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
 from twistedetcd.raft.types import Snapshot
 from twistedetcd.server.committer import Committer
@@ -201,6 +202,11 @@ class EtcdService(MultiService):
             None if config.max_concurrent_streams == UNLIMITED_STREAMS else config.max_concurrent_streams,
             terms,
             connections_max,
+            KeepalivePolicy(
+                ping_min_seconds=config.grpc_keepalive_min_time_seconds,
+                interval_seconds=config.grpc_keepalive_interval_seconds,
+                timeout_seconds=config.grpc_keepalive_timeout_seconds,
+            ),
         )
         unfinished = disk.store.unfinished_compaction
         if unfinished is not None:

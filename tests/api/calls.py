@@ -19,7 +19,7 @@ class FakeCall:
     """A `twistedetcd.protocols.grpc.Call` that keeps its end."""
 
     def __init__(self, *headers: tuple[bytes, bytes]) -> None:
-        request = Request(None, None, None, b"", headers, None)
+        request = Request(None, None, b"", headers, None)
         self.request = request._replace(terms=terms(request))
         self.replied: bytes | None = None
         self.status: tuple[Code, str] | None = None

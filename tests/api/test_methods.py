@@ -15,9 +15,9 @@ from twistedetcd.api.calls import answer, unsupported
 from twistedetcd.errors import Code, CompactedError
 from twistedetcd.pb import rpc_pb2
 from twistedetcd.pb.services import METHODS
-from twistedetcd.protocols.connection import ClientPortFactory
 from twistedetcd.protocols.framing import DATA, END_HEADERS, HEADERS, frame
 from twistedetcd.protocols.hpack import encode
+from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
 
 PUT = "/etcdserverpb.KV/Put"

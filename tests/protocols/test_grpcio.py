@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
+from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from twistedetcd.errors import Code
-from twistedetcd.protocols.connection import ClientPortFactory
 from twistedetcd.protocols.grpc import Call, Method
+from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
 
 try:
@@ -25,6 +25,8 @@ except ImportError:
     grpc = None
 
 reactor: Any = installed_reactor
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+FLOOD = 200  # messages, too many for windows and sockets
 LARGE = bytes(range(256)) * (3 * 4096)  # 3 MB
 TIMEOUT_SECONDS = 10.0
 
@@ -32,8 +34,8 @@ TIMEOUT_SECONDS = 10.0
 class Streaming:
     """Joins what it is sent, counts, or answers each message with itself."""
 
-    def __init__(self, call: Call, kind: str) -> None:
-        self._call, self._kind = call, kind
+    def __init__(self, call: Call, kind: str, blocked: threading.Event) -> None:
+        self._call, self._kind, self.blocked = call, kind, blocked
         self._received: list[bytes] = []
         self.ended: Deferred[str] = Deferred()
 
@@ -45,6 +47,10 @@ class Streaming:
     def half_closed(self) -> None:
         if self._kind == "join":
             self._call.send(b"".join(self._received))
+        elif self._kind == "flood":
+            for _ in range(FLOOD):
+                if self._call.send(bytes(100_000)):
+                    self.blocked.set()
         elif self._kind == "count":
             for number in range(int(self._received[0])):
                 self._call.send(b"%d" % number)
@@ -64,6 +70,7 @@ class GrpcioTests(TestCase):
         skip = "grpcio is not installed"
 
     def setUp(self) -> None:
+        self.blocked = threading.Event()
         self.streams: list[Streaming] = []
         self.cancelled: Deferred[None] = Deferred()
         self.factory = ClientPortFactory(
@@ -74,9 +81,10 @@ class GrpcioTests(TestCase):
                 b"/test.Echo/Token": Method(unary=self.token),
                 b"/test.Echo/Fail": Method(unary=self.fail_politely),
                 b"/test.Echo/Wait": Method(unary=self.wait),
+                b"/test.Echo/Metadata": Method(unary=self.metadata),
                 **{
                     f"/test.Echo/{kind.capitalize()}".encode(): Method(stream=self.streaming(kind))
-                    for kind in ("join", "count", "talk")
+                    for kind in ("join", "count", "talk", "flood")
                 },
             },
             Site(Resource()),
@@ -87,7 +95,7 @@ class GrpcioTests(TestCase):
 
     async def hang_up(self) -> None:
         """The clients have hung up; wait until the server knows."""
-        await self.port.stopListening()
+        await maybeDeferred(self.port.stopListening)
         while self.factory.connections or self.factory.undecided:
             await deferLater(reactor, 0.001)
 
@@ -99,12 +107,20 @@ class GrpcioTests(TestCase):
     def fail_politely(call: Call, body: bytes) -> None:
         call.fail(Code.FAILED_PRECONDITION, body.decode())
 
+    @staticmethod
+    def metadata(call: Call, body: bytes) -> None:
+        """Send back what came, among the headers and in the trailers."""
+        sent = [(b"got-bin", value) for value in call.request.binary_metadata(b"sent-bin")]
+        call.set_metadata(sent)
+        call.send(call.request.metadata(b"large") or b"")
+        call.finish([(b"last-bin", b"\0\xff"), (b"last", b"words")])
+
     def wait(self, call: Call, body: bytes) -> None:
         call.on_cancelled = lambda: self.cancelled.callback(None)
 
     def streaming(self, kind: str) -> Callable[[Call], Streaming]:
         def begin(call: Call) -> Streaming:
-            self.streams.append(Streaming(call, kind))
+            self.streams.append(Streaming(call, kind, self.blocked))
             return self.streams[-1]
 
         return begin
@@ -120,7 +136,7 @@ class GrpcioTests(TestCase):
 
         return await deferToThread(in_thread)
 
-    async def failure(self, talk: Callable[[Any], Any]) -> tuple[Any, str]:
+    async def failure(self, talk: Callable[[Any], Any], **options: Any) -> tuple[Any, str]:
         """The status with which ``talk`` fails."""
 
         def caught(channel: Any) -> tuple[Any, str]:
@@ -131,7 +147,7 @@ class GrpcioTests(TestCase):
                 return status.code(), status.details()
             raise AssertionError("the call did not fail")
 
-        found: tuple[Any, str] = await self.talk(caught)
+        found: tuple[Any, str] = await self.talk(caught, **options)
         return found
 
     async def test_unary(self) -> None:
@@ -209,6 +225,88 @@ class GrpcioTests(TestCase):
 
         expected = [b"none", *(b"value %d" % number for number in (1, 1, 2, 1, 2))]
         self.assertEqual(expected, await self.talk(calls))
+
+    async def test_binary_and_large_metadata(self) -> None:
+        """Any octets under a name in -bin, both ways, and thousands of them under another."""
+        values = [b"", b"\0", bytes(range(256)), b"\xff,\xfe"]
+        large = "x" * 6000
+
+        def call(channel: Any) -> tuple[Any, bytes, Any]:
+            ask = channel.unary_unary("/test.Echo/Metadata")
+            metadata = [("sent-bin", value) for value in values] + [("large", large)]
+            answer, done = ask.with_call(b"", metadata=metadata, timeout=TIMEOUT_SECONDS)
+            return done.initial_metadata(), answer, done.trailing_metadata()
+
+        initial, answer, trailing = await self.talk(call)
+        self.assertEqual(values, [value for name, value in initial if name == "got-bin"])
+        self.assertEqual(large.encode(), answer)
+        self.assertEqual({"last-bin": b"\0\xff", "last": "words"}, dict(trailing))
+
+    async def test_one_byte_too_many(self) -> None:
+        """The largest message is served, one byte more is refused; after gzip it is the same."""
+        largest = MESSAGE_BYTES_MAX
+
+        def echo(channel: Any, length: int) -> int:
+            return len(channel.unary_unary("/test.Echo/Echo")(bytes(length), timeout=TIMEOUT_SECONDS))
+
+        self.assertEqual(largest, await self.talk(lambda channel: echo(channel, largest)))
+        self.assertEqual(
+            (
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "grpc: received message larger than max (4194305 vs. 4194304)",
+            ),
+            await self.failure(lambda channel: echo(channel, largest + 1)),
+        )
+        gzip = grpc.Compression.Gzip
+        self.assertEqual(largest, await self.talk(lambda channel: echo(channel, largest), compression=gzip))
+        code, text = await self.failure(lambda channel: echo(channel, largest + 1), compression=gzip)
+        self.assertEqual(grpc.StatusCode.RESOURCE_EXHAUSTED, code)
+        self.assertEqual(
+            "grpc: received message after decompression larger than max (4194305 vs. 4194304)", text
+        )
+
+    async def test_reader_that_stops(self) -> None:
+        """What a client does not read waits here, and goes on when it reads again."""
+
+        def read_slowly(channel: Any) -> int:
+            answers = channel.unary_stream("/test.Echo/Flood")(b"", timeout=TIMEOUT_SECONDS)
+            next(answers)
+            self.blocked.wait(TIMEOUT_SECONDS)
+            return 1 + sum(1 for _ in answers)
+
+        self.assertEqual(FLOOD, await self.talk(read_slowly))
+
+    async def test_drain(self) -> None:
+        """Calls in progress are answered while the server drains; the client's next one goes elsewhere."""
+
+        def call_and_drain(channel: Any) -> tuple[list[bytes], Any]:
+            hold = threading.Event()
+
+            def say() -> Iterator[bytes]:
+                yield b"before"
+                hold.wait(TIMEOUT_SECONDS)
+                yield b"after"
+
+            answers = channel.stream_stream("/test.Echo/Talk")(say(), timeout=TIMEOUT_SECONDS)
+            heard = [next(answers)]
+            blockingCallFromThread(reactor, self.drain)
+            hold.set()
+            heard += list(answers)
+            try:
+                channel.unary_unary("/test.Echo/Echo")(b"", timeout=TIMEOUT_SECONDS)
+            except grpc.RpcError as error:
+                status: Any = error
+                return heard, status.code()
+            return heard, None
+
+        heard, code = await self.talk(call_and_drain)
+        self.assertEqual([b"before", b"after"], heard)
+        self.assertEqual(grpc.StatusCode.UNAVAILABLE, code)
+
+    async def drain(self) -> None:
+        """Close the port, and tell the clients."""
+        await self.port.stopListening()
+        self.factory.drain()
 
     async def test_deadline(self) -> None:
         """A call that is not answered in time fails at the client, and is cancelled here."""

@@ -1,10 +1,16 @@
-"""Compressed messages, unpacked up to a limit."""
+"""Compressed messages, packed and unpacked, both up to a limit."""
 
 from __future__ import annotations
 
 import zlib
 
 from twistedetcd.errors import Code
+
+GZIP = b"gzip"
+COMPRESSED_BYTES_MAX = 256 * 1024  # larger answers go out as they are: a few milliseconds of one turn
+COMPRESSED_BYTES_MIN = 256  # smaller ones do not get smaller
+_LEVEL = 1
+_WBITS = 31  # gzip's header and trailer
 
 
 class MessageError(Exception):
@@ -15,6 +21,14 @@ class MessageError(Exception):
         self.code = code
 
 
+def gzip_if_smaller(message: bytes) -> bytes | None:
+    """The message packed, unless that is not worth it."""
+    if not COMPRESSED_BYTES_MIN <= len(message) <= COMPRESSED_BYTES_MAX:
+        return None
+    packed = zlib.compress(message, _LEVEL, wbits=_WBITS)
+    return packed if len(packed) < len(message) else None
+
+
 def gunzip(message: bytes, bytes_max: int) -> bytes:
     """
     Unpack at most one byte more than is allowed, whatever the client promised.
@@ -22,7 +36,7 @@ def gunzip(message: bytes, bytes_max: int) -> bytes:
     Raises:
         MessageError: It is no gzip, not all of it, followed by something, or too large.
     """
-    unzip = zlib.decompressobj(wbits=31)
+    unzip = zlib.decompressobj(wbits=_WBITS)
     try:
         plain = unzip.decompress(message, bytes_max + 1)
     except zlib.error as error:

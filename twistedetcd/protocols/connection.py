@@ -1,41 +1,26 @@
-"""
-The Protocols and Factories around the state machines: they move bytes, and know nothing of their meaning.
-
-One port serves gRPC over HTTP/2 with prior knowledge and HTTP/1.1: the first bytes decide.
-"""
+"""The Protocol around the state machines: it moves bytes, and knows nothing of their meaning."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IHalfCloseableProtocol,
-    IProtocol,
-    IProtocolFactory,
-    IPushProducer,
-    IReactorTime,
-    ITCPTransport,
-)
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection as TCPConnection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twistedetcd.protocols import grpc
-from twistedetcd.protocols.framing import PREFACE, WAITING_BYTES_MAX
-from twistedetcd.protocols.turn import Turn
+from twistedetcd.protocols.keepalive import Lifetime, PingStrikes, Verdict
+
+if TYPE_CHECKING:
+    from twistedetcd.protocols.port import ClientPortFactory
 
 QUEUED_BYTES_MAX = 1 << 20  # output that the client does not read: above it we do not read either
 CALLS_MAX = 1000  # unary calls in progress on one connection: the same
-SNIFF_SECONDS = 10.0  # how long a client may take to say which protocol it speaks
-DEADLINE_CHECK_SECONDS = 0.1
-UNREAD_BYTES_MAX = 512 << 20  # responses unread, over all connections: above it each may have
-UNREAD_BYTES_FEW = 1 << 20  # this many
+DRAIN_PING_SECONDS_MAX = 1.0  # for a client to answer before its connection takes no more calls
 
 
 @implementer(IPushProducer)
@@ -62,7 +47,10 @@ class GRPCProtocol(Protocol):
             factory.max_concurrent_streams,
             factory.terms,
             self._call_failed,
+            PingStrikes(factory.keepalive.ping_min_seconds),
         )
+        self._lifetime = Lifetime(factory.keepalive, self._seconds(), factory.connections_made)
+        self._drain_begun: float | None = None
         self._blocked = False
         self._waiting: list[bytes | memoryview] = []
         self._waiting_bytes = 0
@@ -75,23 +63,24 @@ class GRPCProtocol(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)  # each write is all that a turn has to say
         self.transport.registerProducer(self, True)
-        self._factory.connections[self] = None
+        self._factory.connection_made(self)
         self._turn.write(self)
 
     def dataReceived(self, data: bytes) -> None:
         calls = 0
         self._turn.receiving()
+        now = self._lifetime.heard_at = self._seconds()
         try:
-            calls = self.grpc.receive(data, self._seconds())
+            calls = self.grpc.receive(data, now)
         except Exception:
             self._broken("A stream's handler failed; its connection is closed")
         else:
-            if self.grpc.busier_than(CALLS_MAX):
+            if self.grpc.in_progress > CALLS_MAX:
                 self._pause_reading()
         self._turn.received(self, calls)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._factory.connections.pop(self, None)
+        self._factory.connection_lost(self)
         self._turn.forget(self)
         self._write = _discard
         self._closing = True
@@ -112,11 +101,23 @@ class GRPCProtocol(Protocol):
         self.transport.abortConnection()
 
     def expire(self, now: float) -> None:
-        """End the calls whose deadline has passed."""
+        """End the calls whose deadline has passed, and the connection if its time has come."""
         try:
-            self.grpc.expire(now)
+            self.grpc.expire(now, self._reading)
         except Exception:
             self._broken("A call that ran out of time made a handler fail; its connection is closed")
+            return
+        if self._drain_begun is not None and now - self._drain_begun > DRAIN_PING_SECONDS_MAX:
+            self.grpc.finish_draining()
+        if not self._reading and not self._blocked:
+            self._lifetime.heard_at = now  # it is our own doing that we hear nothing
+        verdict = self._lifetime.check(now, bool(self.grpc.http2.streams))
+        if verdict is Verdict.PING:
+            self.grpc.ping()
+        elif verdict is Verdict.DRAIN:
+            self.drain()
+        elif verdict is Verdict.ABORT:
+            self.transport.abortConnection()
 
     def _has_output(self) -> None:
         self._turn.write(self)
@@ -172,6 +173,7 @@ class GRPCProtocol(Protocol):
 
     def resumeProducing(self) -> None:
         self._blocked = False
+        self._lifetime.heard_at = self._seconds()  # somebody took what we sent
         self.grpc.held_bytes = 0
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if waiting:
@@ -196,159 +198,17 @@ class GRPCProtocol(Protocol):
         if (
             self._waiting_bytes <= QUEUED_BYTES_MAX
             and not self._closing
-            and not self.grpc.busier_than(CALLS_MAX)
+            and self.grpc.in_progress <= CALLS_MAX
         ):
             self._reading = True
             self.transport.resumeProducing()
 
     def drain(self) -> None:
-        """Take no new calls, and hang up when those in progress are answered."""
-        self.grpc.http2.drain()
-        self.grpc.touch()
+        """Tell the client to make no new calls; hang up when those in progress are answered."""
+        if self._drain_begun is None:
+            self._drain_begun = self._seconds()
+            self.grpc.drain()
 
 
 def _discard(data: bytes) -> None:
     """Write to a connection that is gone."""
-
-
-@implementer(IHalfCloseableProtocol)
-class ClientPortProtocol(Protocol):
-    """A fresh connection, until its first bytes tell whether it is HTTP/2 or HTTP/1.1."""
-
-    transport: Any
-
-    def __init__(self, factory: ClientPortFactory) -> None:
-        self._factory = factory
-        self._address: IAddress | None = None
-        self._first = b""
-        self._inner: IProtocol | None = None
-        self._patience: IDelayedCall | None = None
-
-    def connectionMade(self) -> None:
-        self._factory.open_connections += 1
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpKeepAlive(True)
-        self._patience = self._factory.clock.callLater(SNIFF_SECONDS, self.transport.abortConnection)
-        self._factory.undecided[self] = None
-
-    def dataReceived(self, data: bytes) -> None:
-        self._first += data
-        if self._first.startswith(PREFACE):
-            self._become(GRPCProtocol(self._factory))
-        elif not PREFACE.startswith(self._first):
-            inner = self._factory.http.buildProtocol(self.transport.getPeer())
-            assert inner is not None, "the HTTP factory builds a protocol for every address"
-            self._become(inner)
-
-    def _become(self, inner: IProtocol) -> None:
-        self._forget()
-        self._inner = inner
-        self.dataReceived = inner.dataReceived  # type: ignore[method-assign]
-        inner.makeConnection(self.transport)
-        inner.dataReceived(self._first)
-        self._first = b""
-
-    def _forget(self) -> None:
-        self._factory.undecided.pop(self, None)
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._factory.open_connections -= 1
-        self._forget()
-        if self._inner is not None:
-            self._inner.connectionLost(reason)
-
-    def readConnectionLost(self) -> None:
-        """The client will send no more.  HTTP/1.1 may still answer; for the others that is the end."""
-        inner = IHalfCloseableProtocol(self._inner, None)
-        if inner is None:
-            self.transport.connectionLost(Failure(ConnectionDone()))
-        else:
-            inner.readConnectionLost()
-
-    def writeConnectionLost(self) -> None:
-        """Never: we close both sides at once."""
-
-
-class ClientPortFactory(Factory):
-    """
-    What all connections of one listening port share.
-
-    Args:
-        clock: For deadlines.
-        turn: Collects the work of a reactor turn.
-        methods: The gRPC methods, by path.
-        http: Builds the protocols of HTTP/1.1 connections, a `twisted.web.server.Site` for instance.
-        message_bytes_max: Largest gRPC request message.
-        max_concurrent_streams: Per connection; announced when given.
-        terms: As for `twistedetcd.protocols.grpc.Connection`.
-        connections_max: Of both protocols; further ones are closed at once.
-
-    Attributes:
-        open_connections: How many there are.
-    """
-
-    _log = Logger()
-    noisy = False
-
-    def __init__(
-        self,
-        clock: IReactorTime,
-        turn: Turn,
-        methods: Mapping[bytes, grpc.Method],
-        http: IProtocolFactory,
-        message_bytes_max: int = grpc.MESSAGE_BYTES_MAX,
-        max_concurrent_streams: int | None = None,
-        terms: Callable[[grpc.Request], Any] | None = None,
-        connections_max: int | None = None,
-    ) -> None:
-        self.clock = clock
-        self.turn = turn
-        self.methods = methods
-        self.http = http
-        self.message_bytes_max = message_bytes_max
-        self.max_concurrent_streams = max_concurrent_streams
-        self.terms = terms
-        self.connections_max = connections_max
-        self.open_connections = 0
-        self._full = False
-        self.connections: dict[GRPCProtocol, None] = {}
-        self.undecided: dict[ClientPortProtocol, None] = {}
-        self._check: IDelayedCall | None = None
-
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        full = self.connections_max is not None and self.open_connections >= self.connections_max
-        if full and not self._full:
-            self._log.warn("{max} connections are open: others are refused", max=self.connections_max)
-        self._full = full
-        return None if full else ClientPortProtocol(self)
-
-    def doStart(self) -> None:
-        super().doStart()
-        if self._check is None:
-            self._check = self.clock.callLater(DEADLINE_CHECK_SECONDS, self._expire)
-        self.http.doStart()
-
-    def doStop(self) -> None:
-        super().doStop()
-        if self._check is not None:
-            self._check.cancel()
-            self._check = None
-        self.http.doStop()
-
-    def _expire(self) -> None:
-        self._check = self.clock.callLater(DEADLINE_CHECK_SECONDS, self._expire)
-        now = self.clock.seconds()
-        unread = sum([connection.grpc.unread_bytes() for connection in self.connections])
-        unread_bytes_max = WAITING_BYTES_MAX if unread <= UNREAD_BYTES_MAX else UNREAD_BYTES_FEW
-        for connection in list(self.connections):
-            connection.grpc.unread_bytes_max = unread_bytes_max
-            connection.expire(now)
-
-    def drain(self) -> None:
-        """Let each gRPC connection finish its calls; hang up on those that have said nothing yet."""
-        for connection in list(self.connections):
-            connection.drain()
-        for fresh in list(self.undecided):
-            fresh.transport.loseConnection()

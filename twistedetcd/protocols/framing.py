@@ -1,17 +1,13 @@
 """
-What both sides of an HTTP/2 connection agree on (RFC 9113): frames, codes, limits, the rules for headers.
+What both sides of an HTTP/2 connection agree on (RFC 9113): frames, codes, limits.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from enum import IntEnum
-from functools import lru_cache
 from struct import Struct
 from typing import Any
-
-from twistedetcd.protocols.hpack import Header
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -23,6 +19,8 @@ HEADER_BLOCK_BYTES_MAX = 65536  # encoded, over all CONTINUATION frames
 CONTINUATIONS_MAX = 16
 REMEMBERED_BLOCKS_MAX = 256
 REMEMBERED_BYTES_MAX = 65536
+REMEMBERED_FIELDS_MAX = 64  # of a block that is remembered: one octet may stand for a field
+UNFINISHED_SECONDS_MAX = 30.0  # for one frame, one header block, or the client's first SETTINGS
 CONTROL_REPLIES_MAX = 1000  # PING and SETTINGS answers that the peer has not taken
 STREAMS_MAX = 100_000  # on one connection, also when no limit was announced
 WAITING_BYTES_MAX = 64 * 1024 * 1024  # responses that wait for a window: above it new streams are refused
@@ -74,9 +72,10 @@ class ConnectionFaultError(Exception):
 class StreamFaultError(Exception):
     """The peer broke a rule of one stream; the others go on."""
 
-    def __init__(self, stream_id: int, code: ErrorCode, reason: str) -> None:
+    def __init__(self, stream_id: int, code: ErrorCode, reason: str, cost: int = 1) -> None:
         super().__init__(reason)
         self.stream_id, self.code = stream_id, code
+        self.cost = cost  # of `twistedetcd.protocols.floods.FAULTS`
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
@@ -145,12 +144,18 @@ class Stream:
         request: What ``interpret`` made of the header list.
         send_window: Bytes the peer will still take; may be negative after a SETTINGS.
         begun: Part of the body came already.
+        varied: What ``interpret_varying`` made of the field that varies, if it came.
+        due: Bytes of the body still to come, if content-length tells.
         remote_closed: The request is complete.
+        answered: Part of the response went out.
         queue: What waits for a window; ``None`` when nothing does.
     """
 
     # Most streams never change these: an attribute of the class costs nothing to set up.
     begun = False
+    due: int | None = None
+    varied: Any = None
+    answered = False
     receive_window = STREAM_WINDOW
     unconsumed = 0
     queue: SendQueue | None = None
@@ -181,63 +186,3 @@ def unpadded(payload: bytes) -> bytes:
     if not payload or payload[0] >= len(payload):
         raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "padding longer than its frame")
     return payload[1 : len(payload) - payload[0]]
-
-
-_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
-_CONNECTION_SPECIFIC = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
-)
-
-# Visible ASCII without capitals and without the colon.
-_NAME = re.compile(rb"[!-9;-@\[-~]+")
-_FORBIDDEN_IN_VALUE = re.compile(rb"[\n\r\0]")
-
-
-def request_problem(headers: list[Header]) -> str | None:
-    """What RFC 9113, 8.2 and 8.3 forbid in a request, or ``None``."""
-    return _request_names_problem(tuple([name for name, _ in headers])) or _values_problem(headers)
-
-
-def trailers_problem(headers: list[Header]) -> str | None:
-    """What RFC 9113, 8.1 and 8.2 forbid after a body, or ``None``."""
-    for name, _ in headers:
-        problem = "pseudo-header in trailers" if name[:1] == b":" else _name_problem(name)
-        if problem:
-            return problem
-    return _values_problem(headers)
-
-
-@lru_cache(maxsize=256)  # a client that changes a value on every call still sends the same names
-def _request_names_problem(names: tuple[bytes, ...]) -> str | None:
-    seen = set()
-    regular = False
-    for name in names:
-        if name[:1] == b":":
-            if regular or name in seen or name not in _PSEUDO:
-                return "misplaced, repeated or unknown pseudo-header"
-            seen.add(name)
-        else:
-            regular = True
-            problem = _name_problem(name)
-            if problem:
-                return problem
-    if not {b":method", b":scheme", b":path"} <= seen:
-        return "missing pseudo-header"
-    return None
-
-
-def _name_problem(name: bytes) -> str | None:
-    if name in _CONNECTION_SPECIFIC:
-        return "connection-specific header"
-    return None if _NAME.fullmatch(name) else "malformed header name"
-
-
-def _values_problem(headers: list[Header]) -> str | None:
-    if _FORBIDDEN_IN_VALUE.search(b"".join([value for _, value in headers])):
-        return "malformed header value"
-    fields = dict(headers)
-    if fields.get(b":path", b"/") == b"":
-        return "empty path"
-    if fields.get(b"te", b"trailers") != b"trailers":
-        return "connection-specific header"
-    return None

@@ -9,173 +9,40 @@ grpc-go's texts and codes, since that is what etcd's clients were written agains
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from twistedetcd.errors import Code
+from twistedetcd.protocols.asking import TIMEOUT, Interpreter, interpret_timeout, refusal_of
+from twistedetcd.protocols.calls import (
+    SENT_MESSAGE_BYTES_MAX,
+    UNREAD,
+    Call,
+    Method,
+    Receiver,
+    Refusal,
+    Request,
+)
 from twistedetcd.protocols.compression import MessageError, gunzip
-from twistedetcd.protocols.framing import WAITING_BYTES_MAX, EventKind, Stream, WholeResponse
-from twistedetcd.protocols.hpack import Header, encode
+from twistedetcd.protocols.framing import WAITING_BYTES_MAX, EventKind
 from twistedetcd.protocols.http2 import ServerConnection
-from twistedetcd.protocols.metadata import is_grpc, percent_encoded, text, timeout_seconds
+from twistedetcd.protocols.keepalive import PingStrikes
+
+__all__ = [
+    "MESSAGE_BYTES_MAX",
+    "SENT_MESSAGE_BYTES_MAX",
+    "Call",
+    "Code",
+    "Connection",
+    "Method",
+    "Receiver",
+    "Refusal",
+    "Request",
+]
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 PARTIAL_BYTES_MAX = 64 * 1024 * 1024  # bodies not complete yet, over all calls of a connection
-SENT_MESSAGE_BYTES_MAX = 2**31 - 1  # etcd's limit for responses
-SMALL_MESSAGE_BYTES = 2048  # responses below are sent whatever else waits
-
-UNREAD = "grpc: too many bytes of responses unread on this connection"
 
 _OPENED, _WHOLE, _DATA, _ENDED, _RESET, _WRITABLE, _ = EventKind
-_HEAD: list[Header] = [(b":status", b"200"), (b"content-type", b"application/grpc")]
-_OK = WholeResponse(encode(_HEAD), encode([(b"grpc-status", b"0")]))
-_PREFIXES = [b"\0" + length.to_bytes(4, "big") for length in range(SMALL_MESSAGE_BYTES)]
-
-
-class Receiver(Protocol):
-    """The application's end of a streaming call."""
-
-    def message_received(self, message: bytes) -> None:
-        """The client sent a message."""
-
-    def half_closed(self) -> None:
-        """The client will send no more."""
-
-    def cancelled(self) -> None:
-        """The call ended without the application: reset, deadline, malformed, or connection lost."""
-
-    def writable(self) -> None:
-        """What was queued for the client has gone out."""
-
-
-class Method(NamedTuple):
-    """
-    How one path is served.  Exactly one of the two is given.
-
-    Attributes:
-        unary: Called with the call and the one request message.
-        stream: Called with the call; returns its `Receiver`.
-    """
-
-    unary: Callable[[Call, bytes], None] | None = None
-    stream: Callable[[Call], Receiver] | None = None
-
-
-class Request(NamedTuple):
-    """What a header list asks for; shared by all calls with the same header block."""
-
-    unary: Callable[[Call, bytes], None] | None
-    stream: Callable[[Call], Receiver] | None
-    timeout_seconds: float | None
-    encoding: bytes
-    headers: tuple[Header, ...]
-    refusal: tuple[Code, str, bytes] | None  # code, message, HTTP status
-    terms: Any = None  # what the application made of the metadata
-
-    def metadata(self, name: bytes) -> bytes | None:
-        """The first value of a header, or ``None``."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
-
-
-class Call(Stream):
-    """One call in progress."""
-
-    request: Request
-    connection: Connection = None  # type: ignore[assignment]  # until OPENED was acted on
-    done = False
-    started = False
-    receiver: Receiver | None = None
-    partial: bytearray | None = None
-    deadline: float | None = None
-    on_cancelled: Callable[[], None] | None = None
-
-    def reply(self, message: bytes) -> None:
-        """Answer a unary call.  Ignored when the call is over: the client has gone."""
-        if self.done:
-            return
-        connection = self.connection
-        length = len(message)
-        if length < SMALL_MESSAGE_BYTES:
-            prefix = _PREFIXES[length]
-        elif problem := self._unfit(length):
-            self.fail(Code.RESOURCE_EXHAUSTED, problem)
-            return
-        else:
-            prefix = b"\0" + length.to_bytes(4, "big")
-        self.done = True
-        if not connection.has_output:
-            connection.has_output = True
-            connection.wake()
-        connection.http2.respond(self, _OK, prefix, message)
-
-    def _unfit(self, length: int) -> str | None:
-        """Why a large answer may not be sent: for itself, or on top of what the client did not read."""
-        if length > SENT_MESSAGE_BYTES_MAX:
-            return f"grpc: trying to send message larger than max ({length} vs. {SENT_MESSAGE_BYTES_MAX})"
-        return UNREAD if self.connection.overloaded() else None
-
-    def fail(self, code: Code, message: str, http_status: bytes = b"200") -> None:
-        """End the call with a status that is not OK."""
-        if self.done:
-            return
-        self._end([(b"grpc-status", b"%d" % code), (b"grpc-message", percent_encoded(message))], http_status)
-
-    def send(self, message: bytes) -> int:
-        """
-        Send one message of a response stream.
-
-        Returns:
-            Bytes that wait for the client to open its window; `Receiver.writable` tells when they went.
-        """
-        if self.done:
-            return 0
-        if len(message) > SENT_MESSAGE_BYTES_MAX and (problem := self._unfit(len(message))):
-            self.break_off(Code.RESOURCE_EXHAUSTED, problem)
-            return 0
-        self.connection.touch()
-        http2 = self.connection.http2
-        if not self.started:
-            self.started = True
-            http2.send_headers(self, _OK.head)
-        return http2.send_data(self, b"\0" + len(message).to_bytes(4, "big") + message)
-
-    def finish(self) -> None:
-        """End a response stream with status OK."""
-        if not self.done:
-            self._end([(b"grpc-status", b"0")], b"200")
-
-    def _end(self, trailers: list[Header], http_status: bytes) -> None:
-        self.done = True
-        self.connection.touch()
-        http2 = self.connection.http2
-        if self.started:
-            http2.send_trailers(self, encode(trailers))
-        else:
-            head = [(b":status", http_status), (b"content-type", b"application/grpc"), *trailers]
-            http2.send_headers(self, encode(head), end=True)
-        self.connection.forget(self)
-
-    def cancel(self) -> None:
-        """The call ended without any answer: tell the application, once."""
-        if not self.done:
-            self.done = True
-            if self.connection is not None:
-                self.connection.forget(self)
-            self._tell_cancelled()
-
-    def break_off(self, code: Code, message: str) -> None:
-        """The call ends with a status that the application did not choose: tell both sides."""
-        if not self.done:
-            self.fail(code, message)
-            self._tell_cancelled()
-
-    def _tell_cancelled(self) -> None:
-        if self.receiver is not None:
-            self.receiver.cancelled()
-        elif self.on_cancelled is not None:
-            self.on_cancelled()
 
 
 class Connection:
@@ -190,6 +57,7 @@ class Connection:
         terms: Makes of a request's metadata what the handlers want of it, as ``request.terms``.
         failed: Called in the ``except`` clause when the handler of a unary call raised; the call fails with
             INTERNAL.  Without it, what was raised leaves `receive`.
+        pings: As for `ServerConnection`.
     """
 
     def __init__(
@@ -200,16 +68,20 @@ class Connection:
         max_concurrent_streams: int | None = None,
         terms: Callable[[Request], Any] | None = None,
         failed: Callable[[], None] | None = None,
+        pings: PingStrikes | None = None,
     ) -> None:
-        self._methods = methods
-        self._terms = terms
+        interpreter = Interpreter(methods, terms)
         self._failed = failed
         self.wake = wake
         self._message_bytes_max = message_bytes_max
-        self.http2 = ServerConnection(self._interpret, Call, max_concurrent_streams)
+        self.http2 = ServerConnection(
+            interpreter.interpret, Call, max_concurrent_streams, TIMEOUT, interpret_timeout, pings
+        )
         self.has_output = True
         self.streaming = 0
         """Streaming calls in progress; they end when the client likes, so they do not count as load."""
+        self.in_progress = 0
+        """Unary calls that the application was given and has not answered."""
         self.held_bytes = 0  # output that was `taken`, but not by the transport; the owner counts it
         self.unread_bytes_max = WAITING_BYTES_MAX  # above it calls fail
         self._overloaded = False  # as of the last large response
@@ -252,13 +124,17 @@ class Connection:
         """
         served = 0
         limit = self._message_bytes_max
-        for kind, call, argument in self.http2.receive(data):
+        for kind, call, argument in self.http2.receive(data, now):
             if kind == _OPENED:
                 call.connection = self
                 request = call.request
-                if request.timeout_seconds is not None:
-                    call.deadline = now + request.timeout_seconds
+                varied = call.varied
+                if varied is not None and varied.__class__ is float:
+                    call.deadline = now + varied
                     self._deadlines = True
+                elif varied is not None or request.unary is None:
+                    self._open(call)
+                    continue
                 if request.unary is None:
                     self._open(call)
             elif kind == _WHOLE:
@@ -287,6 +163,7 @@ class Connection:
                 self._writable(call)
         if self.http2.out or self.http2.draining:  # a drained connection may have lost its last call
             self.touch()
+        self.in_progress += served
         return served
 
     def hold(self) -> None:
@@ -300,21 +177,20 @@ class Connection:
         if self.http2.out:
             self.touch()
 
-    def busier_than(self, calls_max: int) -> bool:
+    def expire(self, now: float, reading: bool = True) -> None:
         """
-        Whether the application has more unary calls that it did not answer.
+        End what took too long: calls whose deadline has passed (the client gave up on them at the same time),
+        and the connection, if its client does not come to the end of a frame.
 
-        Calls that wait for the client, for the rest of the request or for a window, do not count: to stop
-        reading because of them would be to wait for ever.
+        Args:
+            now: Seconds.
+            reading: Whether the client is being read.
         """
-        calls = self.http2.streams
-        if len(calls) - self.streaming <= calls_max:
-            return False
-        unary = [call for call in calls.values() if call.receiver is None]
-        return len([call for call in unary if call.remote_closed and not call.done]) > calls_max
-
-    def expire(self, now: float) -> None:
-        """End the calls whose deadline has passed; the client gave up on them at the same time."""
+        for kind, call, _ in self.http2.expire(now, reading):
+            if kind == _RESET:
+                call.cancel()
+            else:
+                self.touch()
         if self._deadlines:
             for call in list(self.http2.streams.values()):
                 if call.deadline is not None and call.deadline <= now:
@@ -346,59 +222,30 @@ class Connection:
             call.partial = None
         if call.receiver is not None:
             self.streaming -= 1
+        elif call.request.unary is not None and call.remote_closed and not call.rejected:
+            self.in_progress -= 1
 
-    # Requests, taken apart.
+    def ping(self) -> None:
+        """Ask the client for a sign of life."""
+        self.http2.ping()
+        self.touch()
 
-    def _interpret(self, headers: list[Header]) -> Request:
-        """Once for each distinct header block."""
-        fields = dict(reversed(headers))  # the first of a repeated name wins
-        timeout, problem = timeout_seconds(fields.get(b"grpc-timeout"))
-        method = self._methods.get(fields[b":path"])
-        refusal: tuple[Code, str, bytes] | None = None
-        content_type = fields.get(b"content-type", b"")
-        if not is_grpc(content_type):
-            shown = text(content_type)
-            refusal = (Code.INVALID_ARGUMENT, f'invalid gRPC request content-type "{shown}"', b"415")
-        elif problem is not None:
-            refusal = (Code.INTERNAL, problem, b"400")
-        elif fields[b":method"] != b"POST":
-            shown = text(fields[b":method"])
-            refusal = (
-                Code.INTERNAL,
-                f'Received a HEADERS frame with :method "{shown}" which should be POST',
-                b"405",
-            )
-        elif method is None:
-            refusal = (Code.UNIMPLEMENTED, self._unknown(text(fields[b":path"])), b"200")
-        elif fields.get(b"grpc-encoding", b"identity") not in (b"identity", b"gzip"):
-            shown = text(fields[b"grpc-encoding"])
-            reason = f'grpc: Decompressor is not installed for grpc-encoding "{shown}"'
-            refusal = (Code.UNIMPLEMENTED, reason, b"200")
-        if refusal is not None:
-            method = None
-        request = Request(
-            method.unary if method else None,
-            method.stream if method else None,
-            timeout,
-            fields.get(b"grpc-encoding", b"identity"),
-            tuple(headers),
-            refusal,
-        )
-        return request if self._terms is None else request._replace(terms=self._terms(request))
+    def drain(self) -> None:
+        """Announce the end; see `ServerConnection.drain`."""
+        self.http2.drain()
+        self.touch()
 
-    def _unknown(self, path: str) -> str:
-        service, slash, name = path.removeprefix("/").rpartition("/")
-        if not slash:
-            return f'malformed method name: "{path}"'
-        known = f"/{service}/".encode("utf-8", "surrogateescape")
-        if any(served.startswith(known) for served in self._methods):
-            return f"unknown method {name} for service {service}"
-        return f"unknown service {service}"
+    def finish_draining(self) -> None:
+        """Take no more calls, whether the client knows it or not."""
+        self.http2.finish_draining()
+        self.touch()
 
     def _open(self, call: Call) -> None:
         request = call.request
-        if request.refusal is not None:
-            call.fail(*request.refusal)
+        refusal = refusal_of(request, call.varied)
+        if refusal is not None:
+            call.request = request._replace(unary=None, stream=None)  # what still comes is nobody's
+            call.refuse(refusal)
         elif request.stream is not None:
             receiver = request.stream(call)
             if not call.done:  # it may have refused already
@@ -413,7 +260,6 @@ class Connection:
     def _data(self, call: Call, data: bytes) -> None:
         """Collect a body; hand on the messages that are complete."""
         if call.done:
-            self.http2.consumed(call, len(data))
             return
         if call.partial is None:
             call.partial = bytearray()
@@ -425,8 +271,8 @@ class Connection:
         elif len(call.partial) >= 5:
             self._refuse_too_large(call, int.from_bytes(call.partial[1:5], "big"))
         if self._partial_bytes > PARTIAL_BYTES_MAX:
-            call.break_off(Code.RESOURCE_EXHAUSTED, "grpc: too many unfinished messages on this connection")
-        self.http2.consumed(call, len(data))
+            call.reject(Code.RESOURCE_EXHAUSTED, "grpc: too many unfinished messages on this connection")
+        call.taken(len(data))
 
     def _ended(self, call: Call) -> int:
         """The client sent all; returns 1 if a unary call was handed on."""
@@ -443,13 +289,13 @@ class Connection:
         if call.done:
             return 0
         if message is None or unary is None:
-            call.break_off(Code.INTERNAL, "unexpected EOF" if call.partial else "EOF")
+            call.reject(Code.INTERNAL, "unexpected EOF" if call.partial else "EOF")
             return 0
         if call.partial:
-            call.break_off(Code.INTERNAL, "grpc: a unary request has one message, more bytes followed it")
+            call.reject(Code.INTERNAL, "grpc: a unary request has one message, more bytes followed it")
             return 0
         if self._overloaded and self.overloaded():
-            call.break_off(Code.RESOURCE_EXHAUSTED, UNREAD)
+            call.reject(Code.RESOURCE_EXHAUSTED, UNREAD)
             return 0
         try:
             unary(call, message)
@@ -479,21 +325,22 @@ class Connection:
         if not compressed:
             return message
         if compressed != 1:
-            call.break_off(Code.INTERNAL, f"grpc: received unexpected payload format {compressed}")
+            call.reject(Code.INTERNAL, f"grpc: received unexpected payload format {compressed}")
             return None
         if call.request.encoding == b"identity":
-            call.break_off(Code.INTERNAL, "grpc: compressed flag set with identity or empty encoding")
+            call.reject(Code.INTERNAL, "grpc: compressed flag set with identity or empty encoding")
             return None
+        call.compress()
         try:
             return gunzip(message, self._message_bytes_max)
         except MessageError as error:
-            call.break_off(error.code, str(error))
+            call.reject(error.code, str(error))
             return None
 
     def _refuse_too_large(self, call: Call, length: int) -> bool:
         if length <= self._message_bytes_max:
             return False
-        call.break_off(
+        call.reject(
             Code.RESOURCE_EXHAUSTED,
             f"grpc: received message larger than max ({length} vs. {self._message_bytes_max})",
         )

@@ -1,25 +1,25 @@
 """
 Header blocks decoded as RFC 7541 says, fast enough for a client whose headers change on every call.
 
-The tables of the RFC come from the ``hpack`` library.  Its decoder is general and takes some 18 µs for a gRPC
+The RFC's table comes from the ``hpack`` library.  Its decoder is general and takes some 18 µs for a gRPC
 request; this one leaves out what a gRPC server never needs (names as text, sensitivity).  `Decoder.touched`
 says whether the dynamic table moved, hence how long a decoded block may be remembered.
 """
 
 from __future__ import annotations
 
-from collections import deque
-
-from hpack.exceptions import HPACKDecodingError
-from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
+
+from twistedetcd.protocols.huffman import HuffmanError, decode_huffman
 
 Header = tuple[bytes, bytes]
 
 _STATIC: tuple[Header, ...] = ((b"", b""), *HeaderTable.STATIC_TABLE)
 _STATIC_INDEX = {header: index for index, header in enumerate(_STATIC) if index}
 _STATIC_LAST = len(_STATIC) - 1
+_FIRST_DYNAMIC_OCTET = 0x80 | (_STATIC_LAST + 1)  # an indexed field, the newest in the dynamic table
 _ENTRY_OVERHEAD = 32  # RFC 7541, 4.1
+_STATIC_BYTES_MAX = max(len(name) + len(value) for name, value in _STATIC)
 _INTEGER_OCTETS_MAX = 5  # enough for 2**31; a longer encoding is an attack or a bug (RFC 7541, 5.1)
 
 
@@ -41,11 +41,12 @@ class Decoder:
     """
 
     def __init__(self, table_bytes_max: int = 4096, list_bytes_max: int = 65536) -> None:
-        self._table: deque[Header] = deque()  # newest first, so that index 62 is [0]
+        self._table: list[Header] = []  # newest last, so that index 62 is [-1]; a hundred at most
         self._table_bytes = 0
         self._capacity = table_bytes_max
         self._capacity_max = table_bytes_max
         self._list_bytes_max = list_bytes_max
+        self._field_bytes_max = max(table_bytes_max, _STATIC_BYTES_MAX) + _ENTRY_OVERHEAD
         self.touched = False
         """Whether the last block told us to insert (even if the entry was too large to stay) or to resize."""
 
@@ -53,63 +54,75 @@ class Decoder:
         """
         Decode one whole header block.
 
+        A field costs one reference while the block is read, whatever it stands for.
+
         Raises:
             HeaderBlockError: The block is malformed.
             HeaderListTooLargeError: It is well-formed but too large; the dynamic table has moved on.
         """
         self.touched = False
         headers: list[Header] = []
-        append = headers.append
+        table = self._table
         at, end = 0, len(block)
-        list_bytes = 0
         try:
             while at < end:
                 octet = block[at]
                 at += 1
-                if octet >= 0x80:  # indexed field
-                    index = octet & 0x7F
-                    if index == 0x7F:
+                if octet > 0x80:  # indexed field: static, dynamic and near, or further
+                    if octet < _FIRST_DYNAMIC_OCTET:
+                        headers.append(_STATIC[octet & 0x7F])
+                    elif octet < 0xFF:
+                        headers.append(table[_FIRST_DYNAMIC_OCTET - 1 - octet])
+                    else:
                         index, at = self._integer(block, at, 0x7F)
-                    header = self._lookup(index) if index > _STATIC_LAST else _STATIC[index]
-                    if not index:
+                        headers.append(table[_STATIC_LAST - index])
+                elif octet >= 0x40:  # literal with incremental indexing
+                    if octet == 0x80:
                         raise HeaderBlockError("header field index 0")
-                elif octet & 0xE0 == 0x20:  # table size update
-                    if list_bytes:
+                    header, at = self._literal(block, at, octet & 0x3F, 0x3F)
+                    headers.append(header)
+                    self._insert(header)
+                elif octet < 0x20:  # literal, not to be indexed
+                    header, at = self._literal(block, at, octet & 0x0F, 0x0F)
+                    headers.append(header)
+                else:  # table size update
+                    if headers:
                         raise HeaderBlockError("table size update after a header field")
                     size = octet & 0x1F
                     if size == 0x1F:
                         size, at = self._integer(block, at, 0x1F)
                     self._resize(size)
-                    continue
-                else:  # literal; with incremental indexing if bit 6 is set
-                    mask = 0x3F if octet & 0x40 else 0x0F
-                    index = octet & mask
-                    if index == mask:
-                        index, at = self._integer(block, at, mask)
-                    if index:
-                        name = (self._lookup(index) if index > _STATIC_LAST else _STATIC[index])[0]
-                    else:
-                        name, at = self._string(block, at)
-                    value, at = self._string(block, at)
-                    header = (name, value)
-                    if octet & 0x40:
-                        self._insert(header)
-                list_bytes += len(header[0]) + len(header[1]) + _ENTRY_OVERHEAD
-                if list_bytes <= self._list_bytes_max:  # else go on, only for the table's sake
-                    append(header)
         except IndexError:
-            raise HeaderBlockError("header block ends in the middle of a field") from None
+            raise HeaderBlockError(
+                "header block ends in the middle of a field, or refers to one that is not in the table"
+            ) from None
+        except HuffmanError as error:
+            raise HeaderBlockError(str(error)) from error
+        # What came from a table fits into it; what came as literals (5 bits an octet), into twice the block.
+        if len(headers) * self._field_bytes_max + 2 * end > self._list_bytes_max:
+            self._check_list(headers)
+        return headers
+
+    def _check_list(self, headers: list[Header]) -> None:
+        list_bytes = sum([len(name) + len(value) for name, value in headers])
+        list_bytes += len(headers) * _ENTRY_OVERHEAD
         if list_bytes > self._list_bytes_max:
             raise HeaderListTooLargeError(
                 f"header list of {list_bytes} bytes; {self._list_bytes_max} allowed"
             )
-        return headers
 
-    def _lookup(self, index: int) -> Header:
-        try:
-            return self._table[index - _STATIC_LAST - 1]
-        except IndexError:
-            raise HeaderBlockError(f"header field index {index} is not in the table") from None
+    def _literal(self, block: bytes, at: int, index: int, mask: int) -> tuple[Header, int]:
+        """A literal field whose first octet, with this index in it, was read."""
+        if index == mask:
+            index, at = self._integer(block, at, mask)
+        if index > _STATIC_LAST:
+            name = self._table[_STATIC_LAST - index][0]
+        elif index:
+            name = _STATIC[index][0]
+        else:
+            name, at = self._string(block, at)
+        value, at = self._string(block, at)
+        return (name, value), at
 
     @staticmethod
     def _integer(block: bytes, at: int, value: int) -> tuple[int, int]:
@@ -131,20 +144,18 @@ class Decoder:
         raw = block[at:end]
         if len(raw) != length:
             raise HeaderBlockError("string longer than its block")
-        if octet >= 0x80 and raw:
-            try:
-                raw = decode_huffman(raw)
-            except HPACKDecodingError as error:
-                raise HeaderBlockError(str(error)) from error
-        return raw, end
+        return decode_huffman(raw) if octet >= 0x80 else raw, end
 
     def _insert(self, header: Header) -> None:
         self.touched = True
-        size = len(header[0]) + len(header[1]) + _ENTRY_OVERHEAD
-        self._evict(self._capacity - size)
-        if size <= self._capacity:
-            self._table.appendleft(header)
-            self._table_bytes += size
+        name, value = header
+        size = len(name) + len(value) + _ENTRY_OVERHEAD
+        if self._table_bytes + size > self._capacity:
+            self._evict(self._capacity - size)
+            if size > self._capacity:
+                return
+        self._table.append(header)
+        self._table_bytes += size
 
     def _resize(self, capacity: int) -> None:
         if capacity > self._capacity_max:
@@ -155,9 +166,11 @@ class Decoder:
 
     def _evict(self, room: int) -> None:
         """Drop the oldest entries until at most ``room`` bytes are left (all of them if it is negative)."""
-        while self._table and self._table_bytes > room:
-            name, value = self._table.pop()
+        table = self._table
+        while table and self._table_bytes > room:
+            name, value = table[0]
             self._table_bytes -= len(name) + len(value) + _ENTRY_OVERHEAD
+            del table[0]
 
 
 def encode(headers: list[Header]) -> bytes:

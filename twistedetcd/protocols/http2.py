@@ -8,37 +8,29 @@ most of their header blocks were seen before: that road is short, everything els
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+from twistedetcd.protocols.control import Control
+from twistedetcd.protocols.fields import trailers_problem
+from twistedetcd.protocols.floods import EMPTY_FRAMES, IDLE_FRAMES, PRIORITIES, RESETS
 from twistedetcd.protocols.framing import (
-    ACK,
     CONNECTION_WINDOW,
     CONTINUATION,
     CONTINUATIONS_MAX,
-    CONTROL_REPLIES_MAX,
     DATA,
     DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
     FRAME_BYTES_MAX,
-    GOAWAY,
     HEADER_BLOCK_BYTES_MAX,
     HEADER_LIST_BYTES_MAX,
     HEADERS,
     PADDED,
-    PING,
     PREFACE,
     PRIORITIZED,
-    REMEMBERED_BLOCKS_MAX,
-    REMEMBERED_BYTES_MAX,
-    RST_STREAM,
     SETTING,
     SETTINGS,
     STREAM_WINDOW,
     STREAMS_MAX,
-    TABLE_BYTES,
-    WINDOW_MAX,
+    UNFINISHED_SECONDS_MAX,
     WINDOW_UPDATE,
     ConnectionFaultError,
     ErrorCode,
@@ -47,57 +39,50 @@ from twistedetcd.protocols.framing import (
     Stream,
     StreamFaultError,
     frame,
-    request_problem,
-    trailers_problem,
     unpack_header,
     unpadded,
 )
-from twistedetcd.protocols.hpack import Decoder, Header, HeaderBlockError, HeaderListTooLargeError
-from twistedetcd.protocols.sending import Sender
+from twistedetcd.protocols.keepalive import PingStrikes
+from twistedetcd.protocols.requests import Interpret, InterpretVarying, RequestReader
 
 # Plain names: an attribute of an enumeration costs a look-up on the hot path.
 _OPENED, _WHOLE, _DATA, _ENDED, _RESET, _, _TERMINATED = EventKind
 
 
-class ServerConnection(Sender):
+class ServerConnection(Control):
     """
     One connection.
 
     Args:
         interpret: Called with the header list of a request (valid by RFC 9113, 8.3) once for each distinct
-            header block; what it returns is the ``request`` of each stream that uses the block, so it
-            must be immutable.
+            list; what it returns is the ``request`` of each stream that uses it, so it must be immutable.
         stream_class: A subclass of `Stream` to make.
         max_concurrent_streams: Announced when given; more are refused.
+        varying: The name of a field that differs from call to call, and is kept from `interpret`, ...
+        interpret_varying: ... for what this makes of its value is ``varied`` of the stream.
+        pings: Judges the client's pings, if anybody shall.
     """
 
     def __init__(
         self,
-        interpret: Callable[[list[Header]], Any],
+        interpret: Interpret,
         stream_class: type[Stream] = Stream,
         max_concurrent_streams: int | None = None,
+        varying: bytes = b"",
+        interpret_varying: InterpretVarying | None = None,
+        pings: PingStrikes | None = None,
     ) -> None:
         super().__init__(
-            STREAMS_MAX if max_concurrent_streams is None else min(STREAMS_MAX, max_concurrent_streams)
+            STREAMS_MAX if max_concurrent_streams is None else min(STREAMS_MAX, max_concurrent_streams), pings
         )
-        self._interpret = interpret
         self._stream_class = stream_class
-        self.closed = False
-        """After a fault; nothing more is read."""
-        self._decoder = Decoder(list_bytes_max=HEADER_LIST_BYTES_MAX)
-        self._remembered: dict[bytes, Any] = {}
-        self._remembered_bytes = 0
+        self._requests = RequestReader(interpret, varying, interpret_varying)
         self._buffer = b""
         self._preface_due = True
-        self._settings_due = True
-        self._last_id = 0
         self._block: tuple[int, int, list[bytes]] | None = None  # stream id, flags, parts: HEADERS not ended
         self._block_bytes = 0
-        self._peer_initial_window = DEFAULT_WINDOW
-        self._peer_table_bytes = TABLE_BYTES
-        self._window_opened = False
+        self._unfinished_since: float | None = None
         self._received = 0  # bytes of DATA since our last WINDOW_UPDATE for the connection
-        self._control_replies = 0
         settings = [(4, STREAM_WINDOW), (6, HEADER_LIST_BYTES_MAX)]
         if max_concurrent_streams is not None:
             settings.append((3, max_concurrent_streams))
@@ -106,9 +91,9 @@ class ServerConnection(Sender):
 
     # What the peer sent.
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: bytes, now: float = 0.0) -> list[Event]:
         """
-        Take in the next bytes, cut anywhere.
+        Take in the next bytes, cut anywhere, at a time in seconds.
 
         A fault of the peer never raises: it is reported as RESET or TERMINATED, after the events that came
         before it.  All frames are read before the first event is acted on, so a stream may be over by then.
@@ -116,12 +101,34 @@ class ServerConnection(Sender):
         events: list[Event] = []
         if self.closed:
             return events
+        self._now = now
         try:
             self._receive(self._buffer + data if self._buffer else data, events)
         except ConnectionFaultError as fault:
-            events += [(_RESET, stream, fault.code) for stream in self.streams.values()]
-            self.terminate(fault)
-            events.append((_TERMINATED, None, fault))
+            self._fault(fault, events)
+        return events
+
+    def _fault(self, fault: ConnectionFaultError, events: list[Event]) -> None:
+        events += [(_RESET, stream, fault.code) for stream in self.streams.values()]
+        self.terminate(fault)
+        events.append((_TERMINATED, None, fault))
+
+    def expire(self, now: float, reading: bool) -> list[Event]:
+        """
+        End the connection if the client has taken too long over a frame, a header block or its SETTINGS.
+
+        Args:
+            now: Seconds, as for `receive`.
+            reading: Whether the client is being read; while it is not, its time does not run.
+        """
+        events: list[Event] = []
+        if not (self._buffer or self._block or self._settings_due) or not reading or self.closed:
+            self._unfinished_since = None
+        elif self._unfinished_since is None:
+            self._unfinished_since = now
+        elif now - self._unfinished_since > UNFINISHED_SECONDS_MAX:
+            what = "SETTINGS" if self._settings_due else "header block" if self._block else "frame"
+            self._fault(ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, f"{what} not finished"), events)
         return events
 
     def _receive(self, data: bytes, events: list[Event]) -> None:
@@ -134,7 +141,8 @@ class ServerConnection(Sender):
                 return
             at = len(PREFACE)
             self._preface_due = False
-        remembered = self._remembered
+        requests = self._requests
+        remembered, extras, read = requests.by_block, requests.extras, requests.read
         streams = self.streams
         while end - at >= 9:
             high, low, kind, flags, stream_id = unpack_header(data, at)
@@ -152,6 +160,7 @@ class ServerConnection(Sender):
                     stream is not None
                     and not stream.begun
                     and not stream.remote_closed
+                    and (stream.due is None or stream.due == length)
                     and self._block is None
                 ):
                     stream.remote_closed = True
@@ -159,25 +168,35 @@ class ServerConnection(Sender):
                     events.append((_WHOLE, stream, data[start:stop]))
                     at = stop
                     continue
-            elif (
-                kind == HEADERS
-                and flags == END_HEADERS
-                and stream_id & 1
-                and self._last_id < stream_id < 1 << 31
-            ):
-                request = remembered.get(data[start:stop])
-                if request is not None and self._block is None and len(streams) < self._streams_allowed:
+            try:
+                if (
+                    kind == HEADERS
+                    and flags == END_HEADERS
+                    and stream_id & 1
+                    and self._last_id < stream_id < 1 << 31
+                    and self._block is None
+                    and len(streams) < self._streams_allowed
+                    and not self._settings_due
+                ):
                     self._last_id = stream_id
+                    block = data[start:stop]
+                    request = remembered.get(block)
+                    if request is None:
+                        request, extra = read(stream_id, block)
+                    else:
+                        extra = extras.get(block) if extras else None
                     stream = self._stream_class(stream_id, request, self._peer_initial_window, False)
+                    if extra is not None:
+                        stream.due, stream.varied = extra
                     streams[stream_id] = stream
                     events.append((_OPENED, stream, None))
-                    at = stop
-                    continue
-            try:
-                self._frame(kind, flags, stream_id & 0x7FFFFFFF, data[start:stop], events)
+                else:
+                    self._frame(kind, flags, stream_id & 0x7FFFFFFF, data[start:stop], events)
             except StreamFaultError as fault:
                 self._fail_stream(fault, events)
             at = stop
+        if at and self._block is None:
+            self._unfinished_since = None
         self._buffer = data[at:]
         if self._window_opened:
             self._window_opened = False
@@ -193,20 +212,10 @@ class ServerConnection(Sender):
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
         if self._block is not None and (kind != CONTINUATION or self._block[0] != stream_id):
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
-        if kind <= CONTINUATION:  # RFC 9113, 5.5: unknown types are ignored
+        if kind <= CONTINUATION:
             _FRAMES[kind](self, flags, stream_id, payload, events)
-
-    def _fail_stream(self, fault: StreamFaultError, events: list[Event]) -> None:
-        self.out.append(frame(RST_STREAM, 0, fault.stream_id, int(fault.code).to_bytes(4, "big")))
-        self._count_control_reply()
-        stream = self._drop(fault.stream_id)
-        if stream is not None:
-            events.append((_RESET, stream, fault.code))
-
-    def _check_begun(self, stream_id: int, what: str) -> None:
-        """Idle streams take nothing but HEADERS and PRIORITY (RFC 9113, 5.1); the even ones stay idle."""
-        if stream_id > self._last_id or stream_id & 1 == 0:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"{what} on idle stream {stream_id}")
+        else:  # RFC 9113, 5.5: unknown types are ignored
+            self._allowances.spend(IDLE_FRAMES, self._now)
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         length = len(payload)
@@ -214,7 +223,11 @@ class ServerConnection(Sender):
         self._received += length
         stream = self.streams.get(stream_id)
         if stream is None:
-            return  # answered or reset by us; the peer may not know yet (RFC 9113, 5.1)
+            if stream_id in self._given_up:  # the peer may not have known yet (RFC 9113, 5.1)
+                if not length:
+                    self._allowances.spend(EMPTY_FRAMES, self._now)
+                return
+            raise StreamFaultError(stream_id, ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
         if stream.remote_closed:
             raise StreamFaultError(stream_id, ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
         stream.begun = True
@@ -224,11 +237,23 @@ class ServerConnection(Sender):
         data = unpadded(payload) if flags & PADDED else payload
         if length != len(data):
             self.consumed(stream, length - len(data))
+        ended = bool(flags & END_STREAM)
+        if not data and not ended:
+            self._allowances.spend(EMPTY_FRAMES, self._now)
+        if stream.due is not None:
+            stream.due -= len(data)
+            self._check_length(stream, ended)
         if data:
             events.append((_DATA, stream, data))
-        if flags & END_STREAM:
+        if ended:
             stream.remote_closed = True
             events.append((_ENDED, stream, None))
+
+    @staticmethod
+    def _check_length(stream: Stream, ended: bool) -> None:
+        """A body is as long as its content-length says (RFC 9113, 8.1.1)."""
+        if stream.due is not None and (stream.due < 0 or (ended and stream.due)):
+            raise StreamFaultError(stream.id, ErrorCode.PROTOCOL_ERROR, "body not as long as content-length")
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         if stream_id & 1 == 0:
@@ -238,6 +263,7 @@ class ServerConnection(Sender):
         if flags & PRIORITIZED:
             if len(payload) < 5:
                 raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without its priority")
+            self._check_dependency(stream_id, payload)
             payload = payload[5:]
         self._block_bytes = len(payload)
         if flags & END_HEADERS:
@@ -264,61 +290,35 @@ class ServerConnection(Sender):
             self._trailers(stream_id, stream, block, ended, events)
             return
         self._last_id = stream_id
-        request = self._request(stream_id, block)
+        request, extra = self._requests.request(stream_id, block)
         if len(self.streams) >= self._streams_allowed:
             raise StreamFaultError(stream_id, ErrorCode.REFUSED_STREAM, "no more streams")
         stream = self._stream_class(stream_id, request, self._peer_initial_window, ended)
+        if extra is not None:
+            stream.due, stream.varied = extra
+            self._check_length(stream, ended)
         self.streams[stream_id] = stream
         events.append((_OPENED, stream, None))
         if ended:
             events.append((_ENDED, stream, None))
 
-    def _request(self, stream_id: int, block: bytes) -> Any:
-        request = self._remembered.get(block)
-        if request is not None:
-            return request
-        headers = self._decode(stream_id, block)
-        problem = request_problem(headers)
-        if problem:
-            raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, problem)
-        request = self._interpret(headers)
-        if not self._decoder.touched:
-            self._remembered_bytes += len(block)
-            if (
-                len(self._remembered) == REMEMBERED_BLOCKS_MAX
-                or self._remembered_bytes > REMEMBERED_BYTES_MAX
-            ):
-                self._remembered.clear()  # full of blocks that did not come again
-                self._remembered_bytes = len(block)
-            self._remembered[block] = request
-        return request
-
-    def _decode(self, stream_id: int, block: bytes) -> list[Header]:
-        try:
-            return self._decoder.decode(block)
-        except HeaderBlockError as error:
-            raise ConnectionFaultError(ErrorCode.COMPRESSION_ERROR, str(error)) from error
-        except HeaderListTooLargeError as error:
-            raise StreamFaultError(stream_id, ErrorCode.ENHANCE_YOUR_CALM, str(error)) from error
-        finally:
-            if self._decoder.touched:  # the same bytes would now mean something else
-                self._remembered.clear()
-                self._remembered_bytes = 0
-
     def _trailers(
         self, stream_id: int, stream: Stream | None, block: bytes, ended: bool, events: list[Event]
     ) -> None:
-        headers = self._decode(stream_id, block)  # whatever becomes of the stream, the table must follow
+        headers = self._requests.read_trailers(stream_id, block)
         if stream is None:
             # Trailers of a stream that we ended may be on their way, but no request (RFC 9113, 5.1.1).
             if any(name[:1] == b":" for name, _ in headers):
                 raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} is not new")
+            if stream_id not in self._given_up:
+                raise ConnectionFaultError(ErrorCode.STREAM_CLOSED, f"HEADERS on closed stream {stream_id}")
             return
         if stream.remote_closed:
             raise StreamFaultError(stream_id, ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
         problem = trailers_problem(headers)
         if problem or not ended:
             raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, problem or "HEADERS inside a request")
+        self._check_length(stream, ended)
         stream.remote_closed = True
         events.append((_ENDED, stream, None))
 
@@ -326,7 +326,16 @@ class ServerConnection(Sender):
         if stream_id == 0:
             raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0")
         if len(payload) != 5:
+            self._check_begun(stream_id, "PRIORITY of a wrong size")  # an idle stream cannot be reset (6.4)
             raise StreamFaultError(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY size")
+        self._check_dependency(stream_id, payload)
+        self._allowances.spend(PRIORITIES, self._now)
+
+    @staticmethod
+    def _check_dependency(stream_id: int, priority: bytes) -> None:
+        """Priorities mean nothing to us; yet this one is an error (RFC 7540, 5.3.1)."""
+        if int.from_bytes(priority[:4], "big") & 0x7FFFFFFF == stream_id:
+            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} depends on itself")
 
     def _on_rst_stream(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         if len(payload) != 4:
@@ -334,95 +343,14 @@ class ServerConnection(Sender):
         self._check_begun(stream_id, "RST_STREAM")
         stream = self._drop(stream_id)
         if stream is not None:
+            if not stream.answered:
+                self._allowances.spend(RESETS, self._now)
             events.append((_RESET, stream, int.from_bytes(payload, "big")))
-
-    def _on_settings(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        if stream_id:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
-        if len(payload) % 6 or (flags & ACK and payload):
-            raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS size")
-        if flags & ACK:
-            if self._settings_due:
-                raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "the first SETTINGS is an answer")
-            return
-        self._settings_due = False
-        initial_window = self._peer_initial_window
-        for name, value in SETTING.iter_unpack(payload):
-            if name == 4:  # INITIAL_WINDOW_SIZE, also for streams already open (RFC 9113, 6.9.2)
-                if value > WINDOW_MAX:
-                    raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE")
-                initial_window = value
-            elif name == 1:  # HEADER_TABLE_SIZE
-                self._table_update_due |= value < self._peer_table_bytes
-                self._peer_table_bytes = value
-            elif name == 5 and not FRAME_BYTES_MAX <= value < 1 << 24:
-                raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE")
-            elif name == 2 and value > 1:
-                raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH")
-        change = initial_window - self._peer_initial_window
-        if change:
-            self._peer_initial_window = initial_window
-            self._window_opened = True
-            for stream in self.streams.values():
-                stream.send_window += change
-                if stream.send_window > WINDOW_MAX:
-                    raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE")
-        self.out.append(frame(SETTINGS, ACK, 0))
-        self._count_control_reply()
 
     def _on_push_promise(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
 
-    def _on_ping(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        if stream_id:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
-        if len(payload) != 8:
-            raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "PING size")
-        if not flags & ACK:
-            self.out.append(frame(PING, ACK, 0, payload))
-            self._count_control_reply()
-
-    def _on_goaway(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        if stream_id:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
-        if len(payload) < 8:
-            raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY size")
-
-    def _on_window_update(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        if len(payload) != 4:
-            raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE size")
-        increment = int.from_bytes(payload, "big") & 0x7FFFFFFF
-        if stream_id == 0:
-            if increment == 0:
-                raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
-            self.send_window += increment
-            if self.send_window > WINDOW_MAX:
-                raise ConnectionFaultError(ErrorCode.FLOW_CONTROL_ERROR, "connection window overflow")
-            self._window_opened = True
-            return
-        self._check_begun(stream_id, "WINDOW_UPDATE")
-        stream = self.streams.get(stream_id)
-        if stream is None:
-            return
-        if increment == 0:
-            raise StreamFaultError(stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
-        stream.send_window += increment
-        if stream.send_window > WINDOW_MAX:
-            raise StreamFaultError(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "stream window overflow")
-        self._resume(stream, events)
-
-    def _count_control_reply(self) -> None:
-        """Replies that a peer asks for and does not read would grow without bound (CVE-2019-9512, -9515)."""
-        self._control_replies += 1
-        if self._control_replies > CONTROL_REPLIES_MAX:
-            raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "too many control frames unread")
-
     # What we say of our own accord.
-
-    def written(self) -> None:
-        """The owner took ``out``, to hand it to the transport: what was in it counts anew."""
-        self._control_replies = 0
-        self.out_bytes = 0
 
     def consumed(self, stream: Stream, length: int) -> None:
         """The layer above is done with ``length`` bytes of a stream's body: the peer may send more."""
@@ -432,23 +360,11 @@ class ServerConnection(Sender):
             self.out.append(frame(WINDOW_UPDATE, 0, stream.id, stream.unconsumed.to_bytes(4, "big")))
             stream.unconsumed = 0
 
-    def drain(self) -> None:
-        """Announce the end: streams in progress complete, new ones are refused."""
-        if self.draining or self.closed:
-            return
-        self.draining = True
-        self._streams_allowed = 0
-        self.out.append(
-            frame(GOAWAY, 0, 0, self._last_id.to_bytes(4, "big") + int(ErrorCode.NO_ERROR).to_bytes(4, "big"))
-        )
-
     def terminate(self, fault: ConnectionFaultError) -> None:
         """Queue GOAWAY with the reason; all streams are gone."""
-        self.closed = True
+        super().terminate(fault)
         self._buffer = b""
-        self.streams.clear()
-        payload = self._last_id.to_bytes(4, "big") + int(fault.code).to_bytes(4, "big")
-        self.out.append(frame(GOAWAY, 0, 0, payload + fault.reason.encode()))
+        self._block = None
 
 
 _FRAMES = (

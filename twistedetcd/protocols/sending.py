@@ -50,7 +50,13 @@ class Sender:
         """Bytes to be written, in order; the owner empties it."""
         self.out_bytes = 0
         """Body bytes in ``out``, without those of small responses."""
+        self.drain_begun = False
+        """The peer was told that the end is near."""
         self.draining = False
+        """No new stream begins any more."""
+        self.answered = False
+        """HEADERS or DATA went out since somebody set this to false."""
+        self._ready: dict[int, Any] = {}  # streams that wait for the connection only, in order
         self.send_window = DEFAULT_WINDOW
         self.waiting_bytes = 0
         """Response bytes that wait for a window, and an overhead for each stream they wait on."""
@@ -67,6 +73,7 @@ class Sender:
             # The peer shrank a table that we never use, and wants to see that we know (RFC 9113, 4.3.1).
             self._table_update_due = False
             block = _TABLE_SIZE_ZERO + block
+        self.answered = stream.answered = True
         self.out.append(frame(HEADERS, END_HEADERS | end, stream.id, block))
         if end:
             self._drop(stream.id)
@@ -119,6 +126,7 @@ class Sender:
             return
         if self.streams.pop(stream.id, None) is None:
             return
+        self.answered = True
         self.send_window -= length
         stream_id = stream.id.to_bytes(4, "big")
         if length <= FRAME_BYTES_MAX:
@@ -159,6 +167,7 @@ class Sender:
         """Give a stream up."""
         if self._drop(stream.id) is not None:
             self.out.append(frame(RST_STREAM, 0, stream.id, int(code).to_bytes(4, "big")))
+            self._gave_up(stream.id)
 
     def hold(self) -> None:
         """Keep the bodies that `send_data` is given: what went out already is not being taken."""
@@ -177,14 +186,20 @@ class Sender:
         while queue.parts:
             room = min(FRAME_BYTES_MAX, stream.send_window, self.send_window)
             if room <= 0 or self._held:
+                if stream.send_window > 0:
+                    self._ready[stream.id] = stream
+                else:
+                    self._ready.pop(stream.id, None)
                 return queue.bytes
             piece = queue.take(room)
             stream.send_window -= len(piece)
             self.send_window -= len(piece)
             self._count_waiting(-len(piece))
             self.out_bytes += len(piece)
+            self.answered = True
             self.out.append(frame(DATA, 0, stream.id, piece))
         stream.queue = None
+        self._ready.pop(stream.id, None)
         self._count_waiting(-QUEUE_OVERHEAD_BYTES)
         if queue.trailers is not None:
             self.send_headers(stream, queue.trailers, end=True)
@@ -197,7 +212,7 @@ class Sender:
             events.append((EventKind.WRITABLE, stream, None))
 
     def _resume_all(self, events: list[Event]) -> None:
-        for stream in [stream for stream in self.streams.values() if stream.queue is not None]:
+        for stream in list(self._ready.values()):
             if self.send_window <= 0:
                 break
             self._resume(stream, events)
@@ -208,12 +223,18 @@ class Sender:
         if stream is not None and stream.queue is not None:
             self._count_waiting(-stream.queue.bytes - QUEUE_OVERHEAD_BYTES)
             stream.queue = None
+            self._ready.pop(stream_id, None)
         return stream
+
+    def _gave_up(self, stream_id: int) -> None:
+        """A stream ended here while the peer may still be sending on it."""
+        raise NotImplementedError
 
     def _stop_peer(self, stream: Stream) -> None:
         """Our side is complete.  A peer still sending is told that nobody listens (RFC 9113, 8.1)."""
         if not stream.remote_closed:
             self.out.append(frame(RST_STREAM, 0, stream.id, int(ErrorCode.NO_ERROR).to_bytes(4, "big")))
+            self._gave_up(stream.id)
 
     def _count_waiting(self, change: int) -> None:
         self.waiting_bytes += change
