@@ -84,7 +84,7 @@ class UnaryTests(Case):
         self.assert_quiet()
         self.setUp()
         self.say(headers(1, request(), end=True))
-        self.assert_status(Code.INTERNAL, "EOF", self.responses[1])
+        self.assert_status(Code.UNKNOWN, "EOF", self.responses[1])
 
     def test_two_messages(self) -> None:
         """A unary request has one message."""
