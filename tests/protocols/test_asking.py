@@ -21,6 +21,8 @@ from twistedetcd.protocols.grpc import Request
 from twistedetcd.protocols.hpack import Header
 from twistedetcd.protocols.metadata import STATUS_TEXT_BYTES_MAX, percent_encoded
 
+UNKNOWN = b"/test.Echo/Unknown"
+
 
 class RefusalTests(Case):
     """Requests that reach no handler are answered with headers only."""
@@ -95,6 +97,37 @@ class RefusalTests(Case):
                 (b"400", b"13", text.encode()),
                 (answer[b":status"], answer[b"grpc-status"], answer[b"grpc-message"]),
             )
+
+    def test_binary_metadata(self) -> None:
+        """A header whose name ends with -bin must be base64, padded or not."""
+        good = [*request(UNKNOWN), (b"a-bin", b"AAE="), (b"a-bin", b"AAE"), (b"b-bin", b"")]
+        self.assertEqual(b"200", self.refused(good)[b":status"])
+        answer = self.refused([*request(), (b"a-bin", b"not base64!")])
+        self.assertEqual((b"400", b"13"), (answer[b":status"], answer[b"grpc-status"]))
+        self.assertIn(b'malformed binary metadata "not base64!" in header "a-bin"', answer[b"grpc-message"])
+
+    def test_hosts(self) -> None:
+        """More than one host cannot be served; one is (gRPC's document A41)."""
+        hosts = [(b"host", b"a"), (b"host", b"b")]
+        answer = self.refused([*request(), *hosts])
+        self.assertEqual((b"400", b"13"), (answer[b":status"], answer[b"grpc-status"]))
+        self.assertIn(b"num values of host: 2", answer[b"grpc-message"])
+        self.assertEqual(b"12", self.refused([*request(UNKNOWN), hosts[0]])[b"grpc-status"])
+
+    def test_timeout_of_what_is_no_grpc(self) -> None:
+        """That it is no gRPC is said first."""
+        fields = [(name, b"text/plain" if name == b"content-type" else value) for name, value in request()]
+        self.assertEqual(b"415", self.refused([*fields, (b"grpc-timeout", b"x")])[b":status"])
+
+    def test_bad_timeout_with_a_message(self) -> None:
+        """The message of a request with a bad timeout reaches no handler, whole in one piece or not."""
+        for parts in (1, 2):
+            self.setUp()
+            pieces = [headers(1, request(WAIT, (b"grpc-timeout", b"x"))), data(1, message(b"hello"))]
+            for piece in pieces if parts == 2 else [b"".join(pieces)]:
+                self.say(piece)
+            self.assertEqual(([], Code.INTERNAL), (self.waiting, self.responses[1].status[0]))
+            self.assert_quiet()
 
     def test_refused_by_its_factory(self) -> None:
         """A stream that is refused while its receiver is made is over; the receiver hears nothing."""

@@ -77,14 +77,14 @@ class UnaryTests(Case):
         self.assertEqual(body, received)
 
     def test_no_message(self) -> None:
-        """A request without a message fails, and so does one that ends inside it."""
-        self.assert_status(Code.INTERNAL, "EOF", self.call(b""))
+        """A request without a message fails, and so does one that ends inside it: with etcd's code."""
+        self.assert_status(Code.UNKNOWN, "EOF", self.call(b""))
         self.setUp()
-        self.assert_status(Code.INTERNAL, "unexpected EOF", self.call(message(b"hello")[:-1]))
+        self.assert_status(Code.UNKNOWN, "unexpected EOF", self.call(message(b"hello")[:-1]))
         self.assert_quiet()
         self.setUp()
         self.say(headers(1, request(), end=True))
-        self.assert_status(Code.INTERNAL, "EOF", self.responses[1])
+        self.assert_status(Code.UNKNOWN, "EOF", self.responses[1])
 
     def test_two_messages(self) -> None:
         """A unary request has one message."""

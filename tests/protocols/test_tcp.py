@@ -9,15 +9,14 @@ from typing import Any
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.tcp import Connection as TCPConnection
+from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tests.protocols.client import START, Responses
 from tests.protocols.portcase import Case, Plain
 from twistedetcd.protocols.framing import GOAWAY, PING, frame
-from twistedetcd.protocols.port import (
-    ClientPortProtocol,
-)
+from twistedetcd.protocols.port import TCP_KEEPALIVE_SECONDS, ClientPortProtocol
 
 
 class Socket:
@@ -82,9 +81,24 @@ class TCPTests(Case):
         self.assertNotIn(transport, self.clock.getWriters())
 
     def test_keep_alive(self) -> None:
-        """A client that vanished without a word is found out."""
+        """A client that vanished without a word is found out, in minutes where the system allows that."""
         _, _, sock = self.connect_tcp()
         self.assertIn((socket.SOL_SOCKET, socket.SO_KEEPALIVE, True), sock.options)
+        for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+            if hasattr(socket, name):
+                option = (socket.IPPROTO_TCP, getattr(socket, name), TCP_KEEPALIVE_SECONDS)
+                self.assertIn(option, sock.options)
+
+    def test_keep_alive_behind_a_wrapper(self) -> None:
+        """The socket is found also below what TLS puts in between."""
+        sock = Socket(1 << 30)
+        wrapper: Any = WrappingFactory(self.factory).buildProtocol(None)
+        transport: Any = TCPConnection(sock, wrapper, self.clock)  # type: ignore[arg-type]
+        transport.getPeer = lambda: None
+        wrapper.getHandle = lambda: None
+        wrapper.makeConnection(transport)
+        self.assertIn((socket.SOL_SOCKET, socket.SO_KEEPALIVE, True), sock.options)
+        wrapper.connectionLost(Failure(ConnectionDone()))
 
     def test_half_close(self) -> None:
         """A client that closes its side is gone, but for HTTP/1.1, which may go on answering."""

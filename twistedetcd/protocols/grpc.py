@@ -289,7 +289,7 @@ class Connection:
         if call.done:
             return 0
         if message is None or unary is None:
-            call.reject(Code.INTERNAL, "unexpected EOF" if call.partial else "EOF")
+            call.reject(Code.UNKNOWN, "unexpected EOF" if call.partial else "EOF")  # as grpc-go does
             return 0
         if call.partial:
             call.reject(Code.INTERNAL, "grpc: a unary request has one message, more bytes followed it")

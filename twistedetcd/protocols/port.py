@@ -104,6 +104,8 @@ class ClientPortProtocol(Protocol):
 def _keep_alive(transport: Any) -> None:
     """A host that is gone is noticed after some minutes, not after the system's two hours."""
     transport.setTcpKeepAlive(True)
+    while hasattr(transport, "transport"):  # of a wrapper, such as TLS
+        transport = transport.transport
     for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
         if hasattr(socket, name):
             option = getattr(socket, name)
