@@ -29,6 +29,10 @@ class FakeCall:
         assert self.replied is self.status is None, "ended twice"
         self.replied = message
 
+    def reply_in_parts(self, parts: list[bytes]) -> None:
+        """Likewise."""
+        self.reply(b"".join(parts))
+
     def fail(self, code: Code, message: str) -> None:
         """It did not."""
         assert self.replied is self.status is None, "ended twice"

@@ -91,6 +91,9 @@ class Case(SynchronousTestCase):
     def say(self, *parts: bytes, now: float = 0.0) -> int:
         served: int = self.server.receive(b"".join(parts), now)
         self.responses.take(b"".join(self.server.taken()))
+        while self.server.http2.ready:  # the turns after this one
+            self.server.release()
+            self.responses.take(b"".join(self.server.taken()))
         return served
 
     def send_body(self, stream: int, body: bytes, end: bool = True) -> None:

@@ -30,6 +30,7 @@ from twistedetcd.protocols.framing import (
     WINDOW_UPDATE,
     ErrorCode,
 )
+from twistedetcd.protocols.sending import TURN_BYTES_MAX
 
 several = settings(max_examples=100, deadline=None)
 
@@ -199,6 +200,21 @@ class SendingWindowTests(Case):
         self.assertEqual([(3, 12_000)], self.body())
         self.say(window(0, 25_000))
         self.assertEqual([(3, 16_384), (3, 6_081), (1, 2_535)], self.body())
+
+    def test_a_turn_has_its_share(self) -> None:
+        """However wide the windows are, a turn sends so much of large bodies and the next one goes on."""
+        self.say(setting((4, WINDOW_MAX)), window(0, WINDOW_MAX - DEFAULT_WINDOW))
+        parts = [bytes(TURN_BYTES_MAX // 2)] * 5
+        stream = self.open(1)
+        self.server.respond_in_parts(stream, OK, b"head", *parts)
+        sent = []
+        for _ in range(3):
+            sent.append(sum(length for _, length in self.body()))
+            self.server.written()
+            self.assertEqual([], told(self.server.release()))
+        self.assertEqual(4 + 5 * (TURN_BYTES_MAX // 2), sum(sent))
+        self.assertLess(max(sent), TURN_BYTES_MAX + FRAME_BYTES_MAX)
+        self.assertFalse(self.server.ready)
 
     def test_hold(self) -> None:
         """Held bodies stay here although the windows are open; release() sends and reports them."""

@@ -110,8 +110,15 @@ def _failed(call: Call, failure: Failure | None = None) -> None:
     call.fail(Code.INTERNAL, "internal error")
 
 
-def answer(call: Call, result: Deferred[bytes]) -> None:
-    """Answer with what a Deferred brings."""
+def answer(call: Call, result: Deferred[Any], reply: Callable[[Any], None] | None = None) -> None:
+    """
+    Answer with what a Deferred brings.
+
+    Args:
+        call: Whom.
+        result: A response; or a failure, with which the call ends.
+        reply: How a response is sent; `Call.reply` unless given.
+    """
 
     def failed(failure: Failure) -> None:
         error = failure.value
@@ -120,4 +127,4 @@ def answer(call: Call, result: Deferred[bytes]) -> None:
         else:
             _failed(call, failure)
 
-    result.addCallback(call.reply).addErrback(failed)
+    result.addCallback(reply or call.reply).addErrback(failed)

@@ -104,25 +104,25 @@ class KV:
     def _range(self, call: Call, request: RangeRequest) -> None:
         self._serve(call, self._ranging(request))
 
-    def _ranging(self, request: RangeRequest) -> Work[bytes]:
+    def _ranging(self, request: RangeRequest) -> Work[list[bytes]]:
         view = self._store.read()
         try:
             found = yield from find(view, request, Pace())
         finally:
             view.end()
-        return responses.range_response(self._header_of(view), *found)
+        return responses.range_parts(self._header_of(view), *found)
 
-    def _serve(self, call: Call, work: Work[bytes]) -> None:
-        """Answer at once if that is quickly done, else when it is."""
+    def _serve(self, call: Call, work: Work[list[bytes]]) -> None:
+        """Answer, in parts, at once if that is quickly done, else when it is."""
         try:
             response = begin(work)
         except EtcdError as error:
             refuse(call, error)
         else:
-            if isinstance(response, bytes):
-                call.reply(response)
+            if isinstance(response, list):
+                call.reply_in_parts(response)
             else:
-                answer(call, self._member.read_slowly(response))
+                answer(call, self._member.read_slowly(response), call.reply_in_parts)
 
     def _header_of(self, view: ITransaction) -> bytes:
         return self._header.field(view.revision, self._member.applied_term)
@@ -146,13 +146,13 @@ class KV:
     def _read_txn(self, call: Call, transaction: Transaction) -> None:
         self._serve(call, self._reading_txn(transaction))
 
-    def _reading_txn(self, transaction: Transaction) -> Work[bytes]:
+    def _reading_txn(self, transaction: Transaction) -> Work[list[bytes]]:
         view = self._store.read()
         try:
             succeeded, results = yield from txn.read(view, transaction)
         finally:
             view.end()
-        return responses.txn_response(self._header_of(view), succeeded, results)
+        return responses.txn_parts(self._header_of(view), succeeded, results)
 
     def compact(self, call: Call, raw: bytes, request: CompactionRequest) -> None:
         """Compact; a physical one is answered once the records are gone from the disk."""

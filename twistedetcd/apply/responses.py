@@ -86,14 +86,19 @@ def get_response(header: bytes, record: bytes | None) -> bytes:
     return b"%b%b%b\x20\x01" % (header, start, record)
 
 
-def range_response(header: bytes, kvs: Sequence[bytes], more: bool, count: int) -> bytes:
-    """``RangeResponse``; ``kvs`` is as `range_kvs` made it, in any number of pieces."""
+def range_parts(header: bytes, kvs: Sequence[bytes], more: bool, count: int) -> list[bytes]:
+    """``RangeResponse``, in pieces; ``kvs`` is as `range_kvs` made it, in any number of pieces."""
     parts = [header, *kvs]
     if more:
         parts.append(b"\x18\x01")
     if count:
         parts += (b"\x20", varint(count))
-    return b"".join(parts)
+    return parts
+
+
+def range_response(header: bytes, kvs: Sequence[bytes], more: bool, count: int) -> bytes:
+    """``RangeResponse``, whole."""
+    return b"".join(range_parts(header, kvs, more, count))
 
 
 def put_response(header: bytes, previous: bytes | None) -> bytes:
@@ -110,8 +115,13 @@ def delete_range_response(header: bytes, deleted: int, previous: Sequence[bytes]
     return b"".join(parts)
 
 
-def txn_response(header: bytes, succeeded: bool, responses: Sequence[bytes]) -> bytes:
-    """``TxnResponse``; each of ``responses`` is an encoded ``ResponseOp``."""
+def txn_parts(header: bytes, succeeded: bool, responses: Sequence[bytes]) -> list[bytes]:
+    """``TxnResponse``, in pieces; each of ``responses`` is an encoded ``ResponseOp``."""
     parts = [header, b"\x10\x01" if succeeded else b""]
     parts += [delimited(_RESPONSES, response) for response in responses]
-    return b"".join(parts)
+    return parts
+
+
+def txn_response(header: bytes, succeeded: bool, responses: Sequence[bytes]) -> bytes:
+    """``TxnResponse``, whole."""
+    return b"".join(txn_parts(header, succeeded, responses))

@@ -6,7 +6,7 @@ The handler of a call answers through its `Call`, when it likes; once the call i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from twistedetcd.errors import Code
@@ -14,6 +14,7 @@ from twistedetcd.protocols.compression import GZIP, gzip_if_smaller
 from twistedetcd.protocols.framing import Stream, WholeResponse
 from twistedetcd.protocols.hpack import Header, encode
 from twistedetcd.protocols.metadata import binary_values, checked_metadata, percent_encoded
+from twistedetcd.protocols.sending import TURN_BYTES_MAX
 
 if TYPE_CHECKING:
     from twistedetcd.protocols.grpc import Connection
@@ -128,6 +129,22 @@ class Call(Stream):
             connection.has_output = True
             connection.wake()
         connection.http2.respond(self, _OK, prefix, message)
+
+    def reply_in_parts(self, parts: Sequence[bytes]) -> None:
+        """As `reply`, with a large message in pieces: none is copied before the client may have it."""
+        length = sum(map(len, parts))
+        if self.done:
+            return
+        if not self.plain or length <= TURN_BYTES_MAX:
+            self.reply(b"".join(parts))
+        elif problem := self._unfit(length):
+            self.fail(Code.RESOURCE_EXHAUSTED, problem)
+        else:
+            self.done = True
+            self.connection.in_progress -= 1
+            self.connection.touch()
+            prefix = b"\0" + length.to_bytes(4, "big")
+            self.connection.http2.respond_in_parts(self, _OK, prefix, *parts)
 
     def _unfit(self, length: int) -> str | None:
         """Why a large answer may not be sent: for itself, or on top of what the client did not read."""

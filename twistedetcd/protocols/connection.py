@@ -137,6 +137,8 @@ class GRPCProtocol(Protocol):
             self._write(b"".join(out))
             if not self._reading:
                 self._resume_reading()
+            if self.grpc.http2.ready and not self._blocked:
+                self._go_on()
         if self.grpc.http2.closed or (self.grpc.http2.draining and not self.grpc.http2.streams):
             self._close()
 
@@ -178,13 +180,17 @@ class GRPCProtocol(Protocol):
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if waiting:
             self._write(b"".join(waiting))
+        if self._go_on() and not self._reading:
+            self._resume_reading()
+
+    def _go_on(self) -> bool:
+        """Let what waits for the transport go on, in the next turn; false if that broke the connection."""
         try:
             self.grpc.release()
         except Exception:
             self._broken("A stream that can send again made a handler fail; its connection is closed")
-            return
-        if not self._reading:
-            self._resume_reading()
+            return False
+        return True
 
     def stopProducing(self) -> None:
         """The transport is closing; `connectionLost` follows."""

@@ -171,7 +171,7 @@ class Connection:
         self.http2.hold()
 
     def release(self) -> None:
-        """The transport took it all."""
+        """The transport took it all, or takes what it is given: go on with what waits."""
         for _, call, _ in self.http2.release():
             self._writable(call)
         if self.http2.out:

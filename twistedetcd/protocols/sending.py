@@ -30,6 +30,9 @@ from twistedetcd.protocols.framing import (
     pack_header,
 )
 
+TURN_BYTES_MAX = (
+    1 << 20
+)  # of bodies in ``out``: what is beyond goes in later turns, others get theirs meanwhile
 _TABLE_SIZE_ZERO = b"\x20"  # RFC 7541, 6.3
 
 
@@ -79,9 +82,9 @@ class Sender:
             self._drop(stream.id)
             self._stop_peer(stream)
 
-    def send_data(self, stream: Stream, data: bytes) -> int:
+    def send_data(self, stream: Stream, *parts: bytes) -> int:
         """
-        Send part of the body as windows allow, keeping the rest.
+        Send a part of the body, in one piece or several, as windows allow, keeping the rest.
 
         Returns:
             How many bytes of this stream now wait for the peer.
@@ -89,15 +92,15 @@ class Sender:
         if stream.id not in self.streams:
             return 0
         queue = stream.queue
-        if queue is None:
-            if not data:
-                return 0
-            queue = stream.queue = SendQueue()
-            self._count_waiting(QUEUE_OVERHEAD_BYTES)
-        queue.parts.append(data)
-        queue.bytes += len(data)
-        self._count_waiting(len(data))
-        return self._pump(stream, queue)
+        for part in parts:
+            if part:
+                if queue is None:
+                    queue = stream.queue = SendQueue()
+                    self._count_waiting(QUEUE_OVERHEAD_BYTES)
+                queue.parts.append(part)
+                queue.bytes += len(part)
+                self._count_waiting(len(part))
+        return self._pump(stream, queue) if queue is not None else 0
 
     def send_trailers(self, stream: Stream, block: bytes) -> None:
         """End the response, once all of its body went out."""
@@ -119,10 +122,9 @@ class Sender:
             or stream.queue is not None
             or self._table_update_due
             or self._held
+            or length > TURN_BYTES_MAX
         ):
-            self.send_headers(stream, response.head)
-            self.send_data(stream, prefix + body)
-            self.send_trailers(stream, response.trailers)
+            self.respond_in_parts(stream, response, prefix, body)
             return
         if self.streams.pop(stream.id, None) is None:
             return
@@ -151,6 +153,12 @@ class Sender:
         if not stream.remote_closed:
             self._stop_peer(stream)
 
+    def respond_in_parts(self, stream: Stream, response: WholeResponse, *parts: bytes) -> None:
+        """As `respond`, with the data in pieces, none of which is copied before its turn comes."""
+        self.send_headers(stream, response.head)
+        self.send_data(stream, *parts)
+        self.send_trailers(stream, response.trailers)
+
     def _large(self, stream_id: bytes, response: WholeResponse, prefix: bytes, body: bytes) -> None:
         """A body of many frames, all of which may go now; its pieces are copied when they are joined."""
         first = FRAME_BYTES_MAX - len(prefix)
@@ -174,18 +182,17 @@ class Sender:
         self._held = True
 
     def release(self) -> list[Event]:
-        """End `hold`; reports the streams that became WRITABLE."""
+        """Go on after `hold`, or after a turn's share; reports the streams that became WRITABLE."""
         events: list[Event] = []
-        if self._held:
-            self._held = False
-            self._resume_all(events)
+        self._held = False
+        self._resume_all(events)
         return events
 
     def _pump(self, stream: Stream, queue: SendQueue) -> int:
         """Send what waits on a stream as far as the windows allow; returns the bytes left."""
         while queue.parts:
             room = min(FRAME_BYTES_MAX, stream.send_window, self.send_window)
-            if room <= 0 or self._held:
+            if room <= 0 or self._held or self.out_bytes >= TURN_BYTES_MAX:
                 if stream.send_window > 0:
                     self._ready[stream.id] = stream
                 else:
@@ -213,9 +220,14 @@ class Sender:
 
     def _resume_all(self, events: list[Event]) -> None:
         for stream in list(self._ready.values()):
-            if self.send_window <= 0:
+            if self.send_window <= 0 or self.out_bytes >= TURN_BYTES_MAX:
                 break
             self._resume(stream, events)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a stream could send more, as far as the peer is concerned."""
+        return bool(self._ready) and self.send_window > 0
 
     def _drop(self, stream_id: int) -> Any:
         """Forget a stream and what waits on it; returns it, or ``None`` if there is none."""

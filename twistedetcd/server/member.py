@@ -302,7 +302,7 @@ class EtcdServer:
         if self._node is not None:
             self._node.flush()
 
-    def read_slowly(self, work: Work[bytes]) -> Deferred[bytes]:
+    def read_slowly(self, work: Work[Any]) -> Deferred[Any]:
         """
         Go on with a read that takes more than a turn.
 
