@@ -261,9 +261,7 @@ class GrpcioTests(TestCase):
         self.assertEqual(largest, await self.talk(lambda channel: echo(channel, largest), compression=gzip))
         code, text = await self.failure(lambda channel: echo(channel, largest + 1), compression=gzip)
         self.assertEqual(grpc.StatusCode.RESOURCE_EXHAUSTED, code)
-        self.assertEqual(
-            "grpc: received message after decompression larger than max (4194305 vs. 4194304)", text
-        )
+        self.assertEqual("grpc: received message after decompression larger than max 4194304", text)
 
     async def test_reader_that_stops(self) -> None:
         """What a client does not read waits here, and goes on when it reads again."""

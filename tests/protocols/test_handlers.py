@@ -136,6 +136,18 @@ class UnaryTests(HandlerCase):
             self.assert_status(Code.UNKNOWN, "internal error", self.ask())
             self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
 
+    def test_late_metadata(self) -> None:
+        """Metadata comes before the first message."""
+        self.serve(streaming(bytes.decode, late, str.encode))
+        self.say(headers(1, request(CALL)))
+        self.assert_status(Code.UNKNOWN, "internal error", self.responses[1])
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+
+
+async def late(requests: AsyncIterator[str], call: Call) -> AsyncIterator[str]:
+    yield "first"
+    call.set_metadata([(b"a", b"b")])
+
 
 class StreamingTests(HandlerCase):
     """Any number of requests and answers."""

@@ -7,6 +7,7 @@ from typing import Any
 import hpack
 
 from tests.protocols.client import (
+    START,
     headers,
     request,
 )
@@ -21,6 +22,7 @@ from twistedetcd.protocols.framing import (
     frame,
 )
 from twistedetcd.protocols.hpack import encode
+from twistedetcd.protocols.http2 import ServerConnection
 
 
 class MemoryTests(Case):
@@ -87,3 +89,56 @@ class MemoryTests(Case):
         """A malformed request stays malformed."""
         for stream in (1, 3):
             self.assert_reset(stream, ErrorCode.PROTOCOL_ERROR, headers(stream, request()[1:]))
+
+
+class VaryingTests(Case):
+    """A field that differs from call to call is kept apart, so that the rest is the same request."""
+
+    def setUp(self) -> None:
+        self.asked: list[Any] = []
+        self.server: Any = ServerConnection(self.interpret, varying=b"t", interpret_varying=int)
+        self.say(START)
+        self.out()
+
+    def interpret(self, fields: list[Any]) -> tuple[Any, ...]:
+        self.asked.append(fields)
+        return tuple(fields)
+
+    def varied(self, stream: int, *more: tuple[bytes, bytes], block: bytes | None = None) -> Any:
+        """What became of the field, in a request with these fields."""
+        if block is None:
+            block = encode(request(b"/", *more))
+        self.say(frame(HEADERS, END_HEADERS, stream, block))
+        return self.server.streams[stream].varied
+
+    def test_interpreted_once(self) -> None:
+        """However it is written and whatever its value, the other fields are interpreted once."""
+        encoder = hpack.Encoder()
+        for number in range(50):
+            fields = request(b"/", (b"t", b"%d" % number), (b"after", b"x"))
+            block = encoder.encode(fields) if number % 3 else encode(fields)
+            self.assertEqual(number, self.varied(2 * number + 1, block=block))
+        self.assertEqual([request(b"/", (b"after", b"x"))], self.asked)
+        self.assertIs(self.server.streams[1].request, self.server.streams[99].request)
+
+    def test_remembered_with_its_value(self) -> None:
+        """The same octets again have the same value; a request without it has none."""
+        for stream, more in ((1, [(b"t", b"7")]), (3, [(b"t", b"7")]), (5, []), (7, [(b"t", b"8")])):
+            self.assertEqual(int(more[0][1]) if more else None, self.varied(stream, *more))
+
+    def test_alternating(self) -> None:
+        """Two kinds of requests in turn are told apart, and neither is interpreted again."""
+        for number in range(20):
+            fields = (b"kind", b"%d" % (number % 2)), (b"t", b"%d" % number)
+            self.varied(2 * number + 1, *fields)
+            request_made = self.server.streams[2 * number + 1].request
+            self.assertEqual((b"kind", b"%d" % (number % 2)), request_made[-1])
+        self.assertEqual(2, len(self.asked))
+
+    def test_still_malformed(self) -> None:
+        """It is held to the rules that hold for every field: its place, and what its value is made of."""
+        first, *rest = request()
+        self.assert_reset(1, ErrorCode.PROTOCOL_ERROR, headers(1, [(b"t", b"1"), first, *rest]))
+        self.assert_reset(3, ErrorCode.PROTOCOL_ERROR, headers(3, request(b"/", (b"t", b"1\n"))))
+        self.assert_reset(5, ErrorCode.PROTOCOL_ERROR, headers(5, [(b"t", b"1")]))
+        self.assertEqual(1, self.varied(7, (b"t", b"1")))

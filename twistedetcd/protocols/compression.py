@@ -46,7 +46,7 @@ def gunzip(message: bytes, bytes_max: int) -> bytes:
     if len(plain) > bytes_max:
         raise MessageError(
             Code.RESOURCE_EXHAUSTED,
-            f"grpc: received message after decompression larger than max ({len(plain)} vs. {bytes_max})",
+            f"grpc: received message after decompression larger than max {bytes_max}",
         )
     if not unzip.eof or unzip.unused_data:
         raise MessageError(Code.INTERNAL, "grpc: failed to decompress the received message: unexpected EOF")

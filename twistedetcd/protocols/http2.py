@@ -153,7 +153,7 @@ class ServerConnection(Control):
             stop = start + length
             if stop > end:
                 break
-            # The short roads, for most frames there are: a header block seen before, a body in one frame.
+            # The short roads, for most frames there are: a request's headers or its body, whole in one frame.
             if kind == DATA and flags == END_STREAM:
                 stream = streams.get(stream_id)
                 if (
