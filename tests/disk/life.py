@@ -38,8 +38,7 @@ class JournalBackend(MemoryBackend):
     """
     An engine in memory that is durable by way of a journal: each batch is one record, written and synced.
 
-    After a crash it holds all batches up to the first that is not whole.  The journal's name need not be
-    durable before a snapshot's is, in the same directory: until then the log begins at the first entry.
+    After a crash it holds all batches up to the first that is not whole.
     """
 
     durable = True
@@ -54,6 +53,8 @@ class JournalBackend(MemoryBackend):
         self._offset = self._count = 0
         while (batch := self._read()) is not None:
             super().write(batch)
+        self._file.sync()
+        files.sync_directory(directory)
 
     def _read(self) -> Batch | None:
         head = self._file.read(self._offset, 12)

@@ -24,8 +24,9 @@ ROOMS = ("/twistedetcd/", "/tests/disk/")
 STEPS = 90  # more changes than a start, a cut and a snapshot make
 SEEDS = 20
 OPTIONS = LogOptions(run_in_worker=execute, segment_bytes=4096)
-# Syncs that no acknowledged put needs, each with a test of its own in tests.wal.test_crash.
+# Syncs that these scenarios do not need, each with a test of its own: tests.wal.test_crash, test_recovery.
 OTHER_REASONS = {
+    "JournalBackend.__init__": "a snapshot rests on what the engine had when it was opened",
     "NextSegment._make": "no save waits until the zeros of a whole segment are on the disk",
     "_cut_torn_end": "what a repair cuts off is still there in a copy",
 }
