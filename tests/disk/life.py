@@ -7,7 +7,7 @@ import dataclasses
 import errno
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 from zlib import crc32
@@ -297,6 +297,17 @@ class Lives:
             life=self._lives,
         )
 
+    def live_shortly(self) -> None:
+        """A life of three small puts."""
+        member = self._member()
+        member.start()
+        self._check(member)
+        for _ in range(3):
+            self._request(member, sizes=(1,))
+        member.end_turn()
+        while member.work():
+            pass
+
     def live(self, cut: PowerCut, steps_max: int = 80) -> None:
         """One life, of which only a cut of the power may be the end."""
         random = self.random
@@ -344,15 +355,13 @@ class Lives:
             if member.ended:
                 break
 
-    def _request(self, member: DiskMember) -> None:
+    def _request(self, member: DiskMember, sizes: Sequence[int] = (0, 20, 200, 700)) -> None:
         """A put, or one that is refused when it is applied and changes nothing."""
         random = self.random
         key = b"%d" % self._puts
         self._puts += 1
         lease = 5 if random.random() < 0.2 else 0
-        request = PutRequest(
-            key=key, value=b"%d" % self._puts * random.choice((0, 20, 200, 700)), lease=lease
-        )
+        request = PutRequest(key=key, value=b"%d" % self._puts * random.choice(sizes), lease=lease)
         client = Client() if lease else Writing(key, self.acknowledged)
         with contextlib.suppress(EtcdError):  # it stops, or has enough to do
             member.propose(kinds.PUT, request, client)
