@@ -430,6 +430,21 @@ class FsyncTests(ServiceCase):
             yield etcd.stopService()
 
     @inlineCallbacks
+    def test_slow_disk(self) -> Any:
+        """A sync that takes long by the reactor's clock is told, whichever thread waits for it."""
+        for place in ("reactor", "thread"):
+            etcd = yield self.started(f"--fsync-in={place}")
+            times = iter(range(0, 1000, 2))
+            wal: Any = etcd.member.node._wal
+            self.assertEqual(reactor.seconds, wal._seconds)
+            wal._seconds = lambda times=times: float(next(times))
+            with capturedLogs() as events:
+                yield put(etcd, b"a")
+            [event] = [event for event in events if event["log_format"] == "slow fdatasync"]
+            self.assertEqual(("2s", "1s"), (event["took"], event["expected-duration"]))
+            yield etcd.stopService()
+
+    @inlineCallbacks
     def test_others_do_not(self) -> Any:
         """Who was told where to sync, or never to, is not measured."""
         self.patch(disk, "median_sync_seconds", lambda *_: self.fail("measured"))

@@ -109,6 +109,9 @@ class IBackendFactory(Interface):
         """
         Open the backend in an existing directory, creating it when it is not there yet.
 
+        What a durable one shows from then on is durable: if a process was killed between writing and syncing,
+        what it wrote is synced now, for a snapshot may rest on it.
+
         Raises:
             BackendError: Locked by another process, unreadable, or of another format; the text is one
                 sentence for the operator.

@@ -7,7 +7,7 @@ import dataclasses
 import errno
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 from zlib import crc32
@@ -38,8 +38,7 @@ class JournalBackend(MemoryBackend):
     """
     An engine in memory that is durable by way of a journal: each batch is one record, written and synced.
 
-    After a crash it holds all batches up to the first that is not whole.  The journal's name need not be
-    durable before a snapshot's is, in the same directory: until then the log begins at the first entry.
+    After a crash it holds all batches up to the first that is not whole.
     """
 
     durable = True
@@ -54,6 +53,8 @@ class JournalBackend(MemoryBackend):
         self._offset = self._count = 0
         while (batch := self._read()) is not None:
             super().write(batch)
+        self._file.sync()
+        files.sync_directory(directory)
 
     def _read(self) -> Batch | None:
         head = self._file.read(self._offset, 12)
@@ -296,6 +297,17 @@ class Lives:
             life=self._lives,
         )
 
+    def live_shortly(self) -> None:
+        """A life of three small puts."""
+        member = self._member()
+        member.start()
+        self._check(member)
+        for _ in range(3):
+            self._request(member, sizes=(1,))
+        member.end_turn()
+        while member.work():
+            pass
+
     def live(self, cut: PowerCut, steps_max: int = 80) -> None:
         """One life, of which only a cut of the power may be the end."""
         random = self.random
@@ -343,15 +355,13 @@ class Lives:
             if member.ended:
                 break
 
-    def _request(self, member: DiskMember) -> None:
+    def _request(self, member: DiskMember, sizes: Sequence[int] = (0, 20, 200, 700)) -> None:
         """A put, or one that is refused when it is applied and changes nothing."""
         random = self.random
         key = b"%d" % self._puts
         self._puts += 1
         lease = 5 if random.random() < 0.2 else 0
-        request = PutRequest(
-            key=key, value=b"%d" % self._puts * random.choice((0, 20, 200, 700)), lease=lease
-        )
+        request = PutRequest(key=key, value=b"%d" % self._puts * random.choice(sizes), lease=lease)
         client = Client() if lease else Writing(key, self.acknowledged)
         with contextlib.suppress(EtcdError):  # it stops, or has enough to do
             member.propose(kinds.PUT, request, client)

@@ -78,6 +78,15 @@ class DiskCase(SynchronousTestCase):
             DiskMember(self.files, **options)
         return str(caught.exception)
 
+    def refusing(self, operation: str, suffix: str, code: int) -> None:
+        """The disk refuses one kind of operation on one kind of file, from now on."""
+
+        def refuse(what: str, path: str) -> None:
+            if what == operation and path.endswith(suffix):
+                raise OSError(code, os.strerror(code), path)
+
+        self.files.before.append(refuse)
+
     def snapshots(self) -> list[str]:
         """The names of the snapshot files, the newest first."""
         return [name for name in self.files.list(SNAP) if name.endswith(".snap")][::-1]
@@ -226,6 +235,25 @@ class CombinationTests(DiskCase):
         with self.assertRaises(PermissionError):
             DiskMember(self.files)
 
+    def test_engine_after_a_kill(self) -> None:
+        """A snapshot in the middle of a replay rests on what the engine has: that is durable by then."""
+        member = self.start(snapshot_count=1000)
+        member.clock.advance(0.1)
+        self.put(member, 60)
+        self.refusing("sync", "journal", errno.EIO)
+        member.clock.advance(0.1)
+        self.assertEqual(1, len(member.ended))
+        self.files.before.clear()
+        self.files.killed()
+        member = DiskMember(self.files, snapshot_count=1, in_thread=True, life=5)
+        member.syncs.holding = True
+        member.start()
+        self.assertGreater(member.disk.mark.index, 60)
+        member.syncs.release()  # the record of a snapshot at what the log on the disk commits
+        self.assertGreater(member.snapshots.recorded, 0)
+        self.crash()
+        self.start()
+
     def test_log_elsewhere(self) -> None:
         """The log may be on a disk of its own."""
         config = dataclasses.replace(CONFIG, wal_dir="/mnt/log/wal")
@@ -318,15 +346,6 @@ class BadDiskTests(DiskCase):
         again.settle(lambda: bool(again.serves))
         found = again.revisions()
         self.assertEqual(self.acknowledged, {key: found.get(key) for key in self.acknowledged})
-
-    def refusing(self, operation: str, suffix: str, code: int) -> None:
-        """The disk refuses one kind of operation on one kind of file, from now on."""
-
-        def refuse(what: str, path: str) -> None:
-            if what == operation and path.endswith(suffix):
-                raise OSError(code, os.strerror(code), path)
-
-        self.files.before.append(refuse)
 
     def test_each_operation(self) -> None:
         """In a save, a cut, the next segment, a snapshot, the backend: wherever it is refused, and why."""

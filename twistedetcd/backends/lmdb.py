@@ -129,6 +129,7 @@ class LMDBBackend:
             os.close(self._lock)
             raise BackendError(f"cannot open {path}: {error}") from error
         try:
+            self.environment.sync(True)  # a killed process may have left its last commit un-synced
             with self.environment.begin() as transaction, transaction.cursor() as cursor:
                 names = [name for name, _ in cursor]
             for name in names:

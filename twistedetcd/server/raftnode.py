@@ -216,6 +216,8 @@ class RaftNode:
     def _save_record(self, snapshot: Snapshot) -> bool:
         """Save the record of a snapshot; false when the log has not finished, or has failed."""
         self._to_record = None
+        state, _ = self._storage.initial_state()
+        assert snapshot.index <= state.commit, "the log would not vouch for it"
         saved = self._wal.save_snapshot(snapshot.index, snapshot.term, snapshot.conf_state)
         if not saved.called:
             self._saving = saved.addCallback(self._record_saved).addErrback(self._fail)
