@@ -7,7 +7,7 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twistedetcd.testing.walfuzz import fuzz_wal
+from twistedetcd.testing.fuzz.wal import fuzz_wal
 
 SEEDS = 400
 

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
-Target = Callable[[random.Random], None]
+Target = Callable[[random.Random], object]
 """Draws one case and tries it; raises what it finds, `AssertionError` for a broken rule."""
 
 

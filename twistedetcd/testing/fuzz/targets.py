@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from twistedetcd.testing.fuzz import flags, wire
+from twistedetcd.testing.fuzz import flags, wal, wire
 from twistedetcd.testing.fuzz.run import Target
 
 TARGETS: Mapping[str, Target] = MappingProxyType(
@@ -13,6 +13,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
         "hpack": wire.header_blocks,
         "http2": wire.connections,
         "grpc": wire.messages,
+        "wal": wal.fuzz_wal,
         "config": flags.configuration,
     }
 )
