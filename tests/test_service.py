@@ -564,6 +564,25 @@ class RefusalTests(ServiceCase):
         with self.assertRaises(ConfigError):
             open_backend("nosql", self.directory)
 
+    def test_backend_options(self) -> None:
+        """They follow the name; one that is unknown, or a value that does not parse, is refused."""
+        os.mkdir(self.directory)
+        backend = open_backend("lmdb:map-bytes=1048576", self.directory)
+        self.assertEqual(1 << 20, backend.environment.info()["map_size"])  # type: ignore[attr-defined]
+        backend.close()
+        open_backend("memory:", self.directory).close()
+        for spec, text in (
+            ("lmdb:size=1", "--backend=lmdb has no option 'size'; there are: map-bytes"),
+            ("memory:map-bytes=1", "--backend=memory has no option 'map-bytes'; there are: none"),
+            (
+                "lmdb:map-bytes=1k",
+                "--backend=lmdb: map-bytes: must be a number of bytes, at least 1048576, not '1k'",
+            ),
+        ):
+            with self.assertRaises(ConfigError) as refused:
+                open_backend(spec, self.directory)
+            self.assertEqual(text, str(refused.exception))
+
     def test_unreadable(self) -> None:
         """What the system says about a file reaches the operator."""
         os.mkdir(self.directory)

@@ -14,8 +14,9 @@ Imports the stores, log, snapshots and what is below them.  Imported by service 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
+from typing import Any
 
 from google.protobuf.message import DecodeError
 from twisted.internet.interfaces import IReactorTime
@@ -26,7 +27,7 @@ from twistedetcd.cluster.members import Cluster, Member, cluster_id, member_id
 from twistedetcd.config import Config
 from twistedetcd.errors import BackendError, ConfigError, MemberError, WALSnapshotError
 from twistedetcd.files.probe import median_sync_seconds
-from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, IFiles, RunInThread
+from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, IFiles, PluginOption, RunInThread
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
 from twistedetcd.raft.errors import InvariantError
@@ -227,18 +228,38 @@ def _syncs_in_thread(config: Config, files: IFiles, clock: IReactorTime, directo
     return in_thread
 
 
-def open_backend(name: str, directory: str) -> IBackend:
+def open_backend(spec: str, directory: str) -> IBackend:
     """
     Find a storage engine among the plugins and open it.
 
+    Args:
+        spec: Its name, and perhaps a colon and options: ``lmdb:map-bytes=4294967296``.
+        directory: Where it keeps its files.
+
     Raises:
-        ConfigError: No plugin of that name.
+        ConfigError: No plugin of that name, or no such option, or not such a value.
         BackendError: It cannot be opened.
     """
+    name, _, settings = spec.partition(":")
     found = {factory.name: factory for factory in getPlugins(IBackendFactory)}
     if name not in found:
         raise ConfigError(f"there is no backend {name!r}; there are: {', '.join(sorted(found))}")
+    options = _plugin_options(f"--backend={name}", settings, found[name].options)
     try:
-        return IBackend(found[name].open(directory))
+        return IBackend(found[name].open(directory, **options))
     except OSError as error:
         raise BackendError(f"cannot open the {name} backend in {directory}: {error}") from error
+
+
+def _plugin_options(flag: str, settings: str, known: Mapping[str, PluginOption]) -> dict[str, Any]:
+    options = {}
+    for setting in filter(None, settings.split(",")):
+        option, _, value = setting.partition("=")
+        if option not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise ConfigError(f"{flag} has no option {option!r}; there are: {names}")
+        try:
+            options[option.replace("-", "_")] = known[option].parse(value)
+        except ValueError as error:
+            raise ConfigError(f"{flag}: {option}: {error}") from error
+    return options

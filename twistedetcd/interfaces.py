@@ -10,7 +10,7 @@ Imports nothing of ours at run time; everybody may import it.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from zope.interface import Attribute, Interface
 
@@ -97,17 +97,37 @@ class IBackend(Interface):
     durable = Attribute("Whether what was written is there after a crash; if not, the log is kept whole.")
 
 
+class PluginOption(NamedTuple):
+    """
+    What may be set of a plugin.
+
+    Attributes:
+        parse: Makes the value of what the user typed; raises `ValueError`, whose text says what is wanted.
+        help: One line.
+    """
+
+    parse: Callable[[str], Any]
+    help: str
+
+
 class IBackendFactory(Interface):
     """
-    A plugin (also provide `twisted.plugin.IPlugin`) that makes backends; ``--backend NAME`` finds it.
+    A plugin (also provide `twisted.plugin.IPlugin`) that makes backends.
+
+    ``--backend NAME`` finds it, and ``--backend NAME:OPTION=VALUE,OPTION=VALUE`` sets its options.
     """
 
     name = Attribute("What the user types after ``--backend``: a lower-case word.")
     help = Attribute("One line that says what this engine is good for.")
+    options = Attribute("A `PluginOption` by the name of each option, lower-case words with hyphens.")
 
-    def open(directory: str) -> IBackend:
+    def open(directory: str, **options: Any) -> IBackend:
         """
         Open the backend in an existing directory, creating it when it is not there yet.
+
+        Args:
+            directory: Where.
+            options: The values of those that were set, with underscores for hyphens.
 
         What a durable one shows from then on is durable: if a process was killed between writing and syncing,
         what it wrote is synced now, for a snapshot may rest on it.

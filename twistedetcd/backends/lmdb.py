@@ -11,16 +11,17 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import lmdb
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from twistedetcd.errors import BackendError
-from twistedetcd.interfaces import Batch, IBackend, IBackendFactory, IReadTransaction
+from twistedetcd.interfaces import Batch, IBackend, IBackendFactory, IReadTransaction, PluginOption
 
 MAP_BYTES = 1 << 40  # address space, not memory: 1 TiB
+MAP_BYTES_MIN = 1 << 20
 _BUCKETS_MAX = 64
 _READERS_MAX = 126
 _SCARCE_BYTES = 64 * 1024 * 1024  # as much as a batch may hold
@@ -241,12 +242,21 @@ def _locked(lock_path: str, path: str) -> int:
     return descriptor
 
 
+def _map_bytes(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not MAP_BYTES_MIN <= int(text) < 1 << 63:
+        raise ValueError(f"must be a number of bytes, at least {MAP_BYTES_MIN}, not {text!r}")
+    return int(text)
+
+
 @implementer(IPlugin, IBackendFactory)
 class LMDBFactory:
     """``--backend lmdb``."""
 
     name = "lmdb"
     help = "LMDB: a memory-mapped B+ tree on disk; the default."
+    options: ClassVar[dict[str, PluginOption]] = {
+        "map-bytes": PluginOption(_map_bytes, "address space to reserve: the most that the store can hold"),
+    }
 
-    def open(self, directory: str) -> LMDBBackend:
-        return LMDBBackend(directory)
+    def open(self, directory: str, **options: Any) -> LMDBBackend:
+        return LMDBBackend(directory, **options)

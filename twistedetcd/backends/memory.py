@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from threading import Lock
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 from BTrees.OOBTree import OOBTree
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from twistedetcd.interfaces import Batch, IBackend, IBackendFactory, IReadTransaction
+from twistedetcd.interfaces import Batch, IBackend, IBackendFactory, IReadTransaction, PluginOption
 
 _CHUNK = 1000  # pairs taken from a tree at a time, under the lock
 
@@ -133,6 +134,7 @@ class MemoryFactory:
 
     name = "memory"
     help = "In memory: fast, and gone when the process ends (the log is still replayed)."
+    options: ClassVar[dict[str, PluginOption]] = {}
 
-    def open(self, directory: str) -> MemoryBackend:
+    def open(self, directory: str, **options: Any) -> MemoryBackend:
         return MemoryBackend()
