@@ -42,10 +42,10 @@ class LimitTests(Case):
         self.say(reset(1), data(5, bytes(55_541)[:10_000]))
         self.assertEqual(20_000, self.server._partial_bytes)
 
-    def test_limit_is_64_mib(self) -> None:
-        """The limit is 64 MiB for a connection; so is that for responses that wait."""
-        self.assertEqual(64 << 20, grpc.PARTIAL_BYTES_MAX)
-        self.assertEqual(64 << 20, WAITING_BYTES_MAX)
+    def test_how_much(self) -> None:
+        """The limit is 48 MiB for a connection; so is that for responses that wait."""
+        self.assertEqual(48 << 20, grpc.PARTIAL_BYTES_MAX)
+        self.assertEqual(48 << 20, WAITING_BYTES_MAX)
 
     def ask(self, *streams: int, path: bytes = WAIT) -> None:
         """Calls, in one piece."""

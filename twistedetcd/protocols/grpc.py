@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
-PARTIAL_BYTES_MAX = 64 * 1024 * 1024  # bodies not complete yet, over all calls of a connection
+PARTIAL_BYTES_MAX = 48 * 1024 * 1024  # bodies not complete yet, over all calls of a connection
 
 _OPENED, _WHOLE, _DATA, _ENDED, _RESET, _WRITABLE, _ = EventKind
 
