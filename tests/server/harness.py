@@ -21,6 +21,7 @@ from twistedetcd.interfaces import IWAL, Batch
 from twistedetcd.mvcc.hash import KeyValueHash
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
+from twistedetcd.mvcc.watch import Watches
 from twistedetcd.mvcc.work import finish
 from twistedetcd.pb import rpc_pb2
 from twistedetcd.protocols.turn import Turn
@@ -167,6 +168,7 @@ class Running:
         self.store = Store(self.pending, compaction_batch=2)
         for _ in self.store.restore():
             pass
+        self.watches = Watches(self.store)
         cluster = Cluster(self.pending)
         cluster.restore()
         self.mark = AppliedMark(self.pending)
@@ -183,12 +185,14 @@ class Running:
             identity=founder._replace(name="one", client_urls=("http://localhost:2379",)),
             cluster_id=8,
             store=self.store,
+            watches=self.watches,
             pending=self.pending,
             cluster=cluster,
             wake=self.turn.wake,
             encoder=Encoder((7 << 48) + (len(self.wal.saves) << 20)),
             request_bytes_max=request_bytes_max,
             request_timeout_seconds=TIMEOUT_SECONDS,
+            election_timeout_seconds=10 * TICK_SECONDS,
             compaction_pause_seconds=0.01,
             failed=self.failures.append,
         )
