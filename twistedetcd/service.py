@@ -28,6 +28,7 @@ from zope.interface import implementer
 from twistedetcd.api.calls import terms
 from twistedetcd.api.http import site
 from twistedetcd.api.methods import methods
+from twistedetcd.api.watch import WatchOptions
 from twistedetcd.apply.chain import chain
 from twistedetcd.apply.request import Encoder
 from twistedetcd.apply.store import StoreApplier
@@ -36,6 +37,7 @@ from twistedetcd.disk import Disk, log_options, open_backend
 from twistedetcd.errors import MemberError, StoppedError
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.interfaces import RunInThread
+from twistedetcd.mvcc.watch import Watches
 from twistedetcd.protocols.keepalive import KeepalivePolicy
 from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
@@ -141,12 +143,14 @@ class EtcdService(MultiService):
             ),
             cluster_id=disk.identity.cluster_id,
             store=disk.store,
+            watches=Watches(disk.store, self._receiver_failed),
             pending=disk.pending,
             cluster=disk.cluster,
             wake=turn.wake,
             encoder=Encoder((disk.identity.node_id & 0xFFFF) << 48 | milliseconds << 8),
             request_bytes_max=config.max_request_bytes,
             request_timeout_seconds=_request_timeout_seconds(config),
+            election_timeout_seconds=config.election_timeout_ms / 1000,
             compaction_pause_seconds=config.compaction_sleep_interval_seconds,
             failed=self._fatal,
         )
@@ -196,7 +200,15 @@ class EtcdService(MultiService):
         self._factory = ClientPortFactory(
             clock,
             turn,
-            methods(member, config.max_txn_ops),
+            methods(
+                member,
+                config.max_txn_ops,
+                WatchOptions(
+                    config.max_request_bytes + GRPC_OVERHEAD_BYTES,
+                    config.watch_progress_notify_interval_seconds,
+                    random.random,
+                ),
+            ),
             self._http,
             config.max_request_bytes + GRPC_OVERHEAD_BYTES,
             None if config.max_concurrent_streams == UNLIMITED_STREAMS else config.max_concurrent_streams,
@@ -235,6 +247,9 @@ class EtcdService(MultiService):
             self._fatal(failure)
         self.ready.errback(failure)
 
+    def _receiver_failed(self) -> None:
+        self._log.failure("Somebody who watches failed when told of changes")
+
     def _fatal(self, failure: Failure) -> None:
         if failure.check(MemberError, OSError):
             self._log.critical("The member stops: {reason}", reason=failure.getErrorMessage())
@@ -261,6 +276,7 @@ class EtcdService(MultiService):
 
     def _drain(self) -> Any:
         """Give calls in progress up to the request timeout, then hang up."""
+        self.member.streams.end_all(StoppedError())
         self._factory.drain()
         for channel in list(self._http.protocols):
             channel.transport.loseConnection()

@@ -21,6 +21,7 @@ from twistedetcd.interfaces import IWAL, Batch, IBackend, ISnapshotter
 from twistedetcd.mvcc.hash import KeyValueHash
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
+from twistedetcd.mvcc.watch import Watches
 from twistedetcd.mvcc.work import finish
 from twistedetcd.pb import rpc_pb2
 from twistedetcd.protocols.turn import Turn
@@ -219,18 +220,21 @@ class Running:
         self.failures: list[Failure] = []
         self.pending, self.store, self.mark, self.raft = parts.pending, parts.store, parts.mark, parts.raft
         self.snapshotter = parts.snapshotter
+        self.watches = Watches(self.store)
         self.turn = Turn(self.clock)
         self.member = EtcdServer(
             clock=self.clock,
             identity=parts.founder._replace(name="one", client_urls=("http://localhost:2379",)),
             cluster_id=parts.cluster_id,
             store=self.store,
+            watches=self.watches,
             pending=self.pending,
             cluster=parts.cluster,
             wake=self.turn.wake,
             encoder=Encoder((7 << 48) + (life << 20)),
             request_bytes_max=request_bytes_max,
             request_timeout_seconds=TIMEOUT_SECONDS,
+            election_timeout_seconds=10 * TICK_SECONDS,
             compaction_pause_seconds=0.01,
             failed=self.failures.append,
         )

@@ -26,7 +26,14 @@ ACCEPTED_ENCODINGS: Header = (b"grpc-accept-encoding", b"gzip")
 
 _HEAD: list[Header] = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _OK = WholeResponse(encode(_HEAD), encode([(b"grpc-status", b"0")]))
-_PREFIXES = [b"\0" + length.to_bytes(4, "big") for length in range(SMALL_MESSAGE_BYTES)]
+
+
+def message_prefix(length: int) -> bytes:
+    """What stands before a message of so many bytes that is not compressed."""
+    return b"\0" + length.to_bytes(4, "big")
+
+
+_PREFIXES = [message_prefix(length) for length in range(SMALL_MESSAGE_BYTES)]
 
 
 class Receiver(Protocol):
@@ -122,7 +129,7 @@ class Call(Stream):
             self.fail(Code.RESOURCE_EXHAUSTED, problem)
             return
         else:
-            prefix = b"\0" + length.to_bytes(4, "big")
+            prefix = message_prefix(length)
         self.done = True
         connection.in_progress -= 1
         if not connection.has_output:
@@ -143,7 +150,7 @@ class Call(Stream):
             self.done = True
             self.connection.in_progress -= 1
             self.connection.touch()
-            prefix = b"\0" + length.to_bytes(4, "big")
+            prefix = message_prefix(length)
             self.connection.http2.respond_in_parts(self, _OK, prefix, *parts)
 
     def _unfit(self, length: int) -> str | None:
@@ -185,15 +192,21 @@ class Call(Stream):
         if len(message) > SENT_MESSAGE_BYTES_MAX and (problem := self._unfit(len(message))):
             self.break_off(Code.RESOURCE_EXHAUSTED, problem)
             return 0
+        flag = b"\0"
+        if self._compressing and (smaller := gzip_if_smaller(message)) is not None:
+            flag, message = b"\1", smaller
+        return self.send_prefixed(flag + len(message).to_bytes(4, "big") + message)
+
+    def send_prefixed(self, messages: bytes) -> int:
+        """As `send`, for any number of messages, each with its `message_prefix`; they go as they are."""
+        if self.done:
+            return 0
         self.connection.touch()
         http2 = self.connection.http2
         if not self.started:
             self.started = True
             http2.send_headers(self, _OK.head if self.plain else encode(self._head()))
-        flag = b"\0"
-        if self._compressing and (smaller := gzip_if_smaller(message)) is not None:
-            flag, message = b"\1", smaller
-        return http2.send_data(self, flag + len(message).to_bytes(4, "big") + message)
+        return http2.send_data(self, messages)
 
     def _head(self) -> list[Header]:
         coding = [(b"grpc-encoding", GZIP)] if self._compressing else []
