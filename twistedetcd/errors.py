@@ -136,6 +136,27 @@ class LeaseNotFoundError(EtcdError):
     message = "etcdserver: requested lease not found"
 
 
+class LeaseExistError(EtcdError):
+    """A lease of that id is there already."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: lease already exists"
+
+
+class LeaseTTLTooLargeError(EtcdError):
+    """More than 9,000,000,000 seconds."""
+
+    code = Code.OUT_OF_RANGE
+    message = "etcdserver: too large lease TTL"
+
+
+class NotPrimaryError(EtcdError):
+    """The member stopped leading while a renewal waited.  Upstream has no code for it."""
+
+    code = Code.UNKNOWN
+    message = "not a primary lessor"
+
+
 class NoLeaderError(EtcdError):
     """The caller asked for a member with a leader, and there is none."""
 
@@ -155,6 +176,13 @@ class TimeoutError(EtcdError):
 
     code = Code.UNAVAILABLE
     message = "etcdserver: request timed out"
+
+
+class AppliedTooSlowlyError(EtcdError):
+    """What was committed when a lease was asked about was not applied in time."""
+
+    code = Code.UNAVAILABLE
+    message = "etcdserver: request timed out, waiting for the applied index took too long"
 
 
 class StoppedError(EtcdError):

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import random
 import resource
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from twisted.application.service import MultiService
+from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort, IReactorTime
@@ -39,8 +41,10 @@ from twistedetcd.errors import BackendError, ConfigError, MemberError, StoppedEr
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.files.probe import median_sync_seconds
 from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, RunInThread
+from twistedetcd.lease.lessor import Lessor
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
+from twistedetcd.mvcc.work import finish
 from twistedetcd.protocols.connection import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
 from twistedetcd.raft.errors import InvariantError
@@ -54,6 +58,7 @@ from twistedetcd.server.bootstrap import (
     restarted_raft,
 )
 from twistedetcd.server.committer import Committer
+from twistedetcd.server.leases import Leases
 from twistedetcd.server.member import EtcdServer
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.wal.log import SegmentedWAL
@@ -64,9 +69,11 @@ from twistedetcd.wire import Metadata, decode_metadata, encode_metadata
 GRPC_OVERHEAD_BYTES = 512 * 1024  # what a request message may be larger than an entry
 RESERVED_FILES = 150  # file descriptors that clients may not use up: for the log, the backend, the peers
 DRAIN_POLL_SECONDS = 0.05
+CHECKPOINT_SECONDS = 300.0  # how often what remains of a long lease is noted, if it is at all
 LISTEN_BACKLOG = 1024
 LONE_POLLS = 64  # turns of the reactor that find nothing to do, some 5 µs each
 REACTOR_SYNC_SECONDS_MAX = 0.005  # a disk slower than this would hold up everything else in the reactor
+_UINT64 = 2**64 - 1
 UNLIMITED_STREAMS = 2**32 - 1  # the flag's default, which is not announced
 _log = Logger()
 
@@ -151,6 +158,13 @@ class EtcdService(MultiService):
             ),
             cluster_id=disk.identity.cluster_id,
             store=disk.store,
+            leases=Leases(
+                clock=clock,
+                monotonic=_monotonic(clock),
+                lessor=disk.lessor,
+                extend_seconds=config.election_timeout_ms / 1000,
+                retry_seconds=_request_timeout_seconds(config),
+            ),
             pending=disk.pending,
             cluster=disk.cluster,
             wake=turn.wake,
@@ -200,7 +214,9 @@ class EtcdService(MultiService):
         unfinished = disk.store.unfinished_compaction
         if unfinished is not None:
             member.compact_later(unfinished, disk.store.resume_compaction(unfinished))
-        applier = chain(StoreApplier(disk.store, disk.cluster, member.header, member.compact_later))
+        applier = chain(
+            StoreApplier(disk.store, disk.lessor, disk.cluster, member.header, member.compact_later)
+        )
         return member.start(node, committer, applier, mark.index, mark.term)
 
     def _thread_pool(self, name: str, threads: int) -> RunInThread:
@@ -386,14 +402,29 @@ class Disk:
         self.pending = pending = Pending(backend)
         self._closers.append(pending.close)
         self.store = Store(pending, self._config.compaction_batch_limit)
+        self.lessor = Lessor(
+            pending,
+            self._config.lease_ttl_min_seconds,
+            CHECKPOINT_SECONDS if self._config.lease_checkpoint else None,
+        )
         self.cluster = Cluster(pending)
         self.mark = AppliedMark(pending)
         try:
-            for _ in self.store.restore():
-                pass
+            self.lessor.restore()
+            self._attach(finish(self.store.restore()))
             self.cluster.restore()
         except (ValueError, DecodeError) as error:
             raise MemberError(f"the backend in {self._backend_dir} is damaged: {error}") from error
+
+    def _attach(self, lease_of: Mapping[bytes, int]) -> None:
+        """Give keys their leases back."""
+        missing = [lease_id for key, lease_id in lease_of.items() if not self.lessor.attach(key, lease_id)]
+        if missing:
+            _log.error(
+                "{count} keys have a lease that does not exist, such as {lease:x}; they stay without one",
+                count=len(missing),
+                lease=missing[0] & _UINT64,
+            )
 
     def raft(self) -> tuple[RawNode, MemoryStorage]:
         """The raft of a new member, or of the one that the log is of."""
@@ -406,6 +437,11 @@ class Disk:
             return restarted_raft(self.identity.node_id, state, entries, ticks, pre_vote, draw)
         except InvariantError as error:
             raise MemberError(f"the log in {self._wal_dir} contradicts itself: {error}") from error
+
+
+def _monotonic(clock: IReactorTime) -> Callable[[], float]:
+    """Seconds that nobody sets: a reactor's own clock is the wall's, a clock in a test is what it is."""
+    return time.monotonic if isinstance(clock, ReactorBase) else clock.seconds
 
 
 def _request_timeout_seconds(config: Config) -> float:

@@ -18,6 +18,7 @@ from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import Code
 from twistedetcd.interfaces import IWAL, Batch
+from twistedetcd.lease.lessor import Lessor
 from twistedetcd.mvcc.hash import KeyValueHash
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
@@ -27,6 +28,7 @@ from twistedetcd.protocols.turn import Turn
 from twistedetcd.raft.types import Entry, HardState
 from twistedetcd.server.bootstrap import AppliedMark, check_log_covers, new_raft, restarted_raft
 from twistedetcd.server.committer import Committer
+from twistedetcd.server.leases import Leases
 from twistedetcd.server.member import EtcdServer
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.wal.memory import MemoryWAL
@@ -34,6 +36,8 @@ from twistedetcd.wal.memory import MemoryWAL
 TIMEOUT_SECONDS = 7.0
 INTERVAL_SECONDS = 0.1
 TICK_SECONDS = 0.1
+ELECTION_SECONDS = 1.0
+TTL_MIN_SECONDS = 2
 
 
 @implementer(IWAL)
@@ -148,6 +152,7 @@ class Running:
         backend: Its engine.
         links: Put before the store in the chain.
         limit: Operations that make a batch full.
+        checkpoint_seconds: As for `Lessor`.
     """
 
     def __init__(
@@ -157,6 +162,7 @@ class Running:
         links: Sequence[Link] = (),
         limit: int = 10_000,
         request_bytes_max: int = 1024 * 1024,
+        checkpoint_seconds: float | None = None,
     ) -> None:
         self.clock = Clock()
         self.wal = HeldWAL() if wal is None else wal
@@ -165,8 +171,10 @@ class Running:
         self.failures: list[Failure] = []
         self.pending = Pending(self.backend)
         self.store = Store(self.pending, compaction_batch=2)
-        for _ in self.store.restore():
-            pass
+        self.lessor = Lessor(self.pending, TTL_MIN_SECONDS, checkpoint_seconds)
+        self.lessor.restore()
+        for key, lease_id in finish(self.store.restore()).items():
+            self.lessor.attach(key, lease_id)
         cluster = Cluster(self.pending)
         cluster.restore()
         self.mark = AppliedMark(self.pending)
@@ -183,6 +191,9 @@ class Running:
             identity=founder._replace(name="one", client_urls=("http://localhost:2379",)),
             cluster_id=8,
             store=self.store,
+            leases=Leases(
+                self.clock, self.clock.seconds, self.lessor, ELECTION_SECONDS, retry_seconds=TIMEOUT_SECONDS
+            ),
             pending=self.pending,
             cluster=cluster,
             wake=self.turn.wake,
@@ -213,8 +224,10 @@ class Running:
             failed=self.member.failed,
             next_context=len(self.wal.saves) << 20,
         )
-        store_applier = StoreApplier(self.store, cluster, self.member.header, self.member.compact_later)
-        self.applier = chain(store_applier, links)
+        self.applier = chain(
+            StoreApplier(self.store, self.lessor, cluster, self.member.header, self.member.compact_later),
+            links,
+        )
 
     def _stamp(self) -> None:
         self.mark.write(self.member.applied_index, self.member.applied_term, self.raft.status().configuration)

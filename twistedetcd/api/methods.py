@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twistedetcd.api.calls import unsupported
 from twistedetcd.api.kv import KV
+from twistedetcd.api.lease import LeaseAPI
 from twistedetcd.api.maintenance import ClusterAPI, Health, Maintenance
 from twistedetcd.pb.services import METHODS
 from twistedetcd.protocols.grpc import Method
@@ -20,6 +21,7 @@ def methods(member: EtcdServer, txn_operations_max: int) -> dict[bytes, Method]:
     """
     services = {
         "etcdserverpb.KV": KV(member, txn_operations_max).methods(),
+        "etcdserverpb.Lease": LeaseAPI(member).methods(),
         "etcdserverpb.Maintenance": Maintenance(member).methods(),
         "etcdserverpb.Cluster": ClusterAPI(member).methods(),
         "grpc.health.v1.Health": Health(member).methods(),

@@ -74,6 +74,8 @@ class RaftNode:
         self.reads = ReadIndex(next_context, raft.read_index)
         self.on_leader: list[Callable[[], None]] = []
         """Called when this member has become the leader."""
+        self.on_follower: list[Callable[[], None]] = []
+        """Called when it has another role than before, and does not lead."""
         self.on_applied: list[Callable[[], None]] = []
         """Called when entries were applied, before raft is told: who waited may be written to meanwhile."""
 
@@ -214,9 +216,9 @@ class RaftNode:
             self.reads.applied_to(self._applied)
         if self._applied - self._storage.first_index() > self._kept_entries + COMPACT_EVERY:
             self._compact()
-        if ready.soft_state is not None and ready.soft_state.role == Role.LEADER:
-            for became_leader in self.on_leader:
-                became_leader()
+        if ready.soft_state is not None:
+            for changed in self.on_leader if ready.soft_state.role == Role.LEADER else self.on_follower:
+                changed()
 
     def applied_to(self, index: int) -> None:
         """Entries that ``apply`` had put off are carried out now, up to ``index``."""
