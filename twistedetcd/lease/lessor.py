@@ -29,7 +29,7 @@ LOOKED_AT_MAX = 5000  # leases that one look for those that ended goes through
 SPREAD_FROM = 1000  # leases of a new leader: with fewer it does not matter if all end at once
 ENDING_PER_SECOND_MAX = 750  # of those leases; three quarters of what the leader has revoked in a second
 _COUNTED_IN_SLICE = 1000
-_NOT_YET: Final = -1  # the era of a lease granted under this leader, which has not begun to count it
+_NEVER: Final = 0  # the era of a lease whose time no leader of here has counted
 
 
 class _Lease:
@@ -39,19 +39,22 @@ class _Lease:
     Attributes:
         ttl: In seconds, as granted.
         remaining_ttl: At the last checkpoint; 0 if there was none since it was granted or renewed.
-        era: That in which ``expiry``, ``queued`` and ``checkpoint_at`` hold.
+        noted: Whether there was one, or one is on its way through the log.
+        era: That in which ``expiry``, ``queued`` and ``checkpoint_at`` hold; negative while a lease granted
+            in it is not counted yet.
         expiry: When it ends.
         queued: Where it stands among the deadlines: at or before ``expiry``, so that a renewal moves nothing.
         checkpoint_at: When to look whether it needs a checkpoint; ``None`` if it is too short for one.
     """
 
-    __slots__ = ("checkpoint_at", "era", "expiry", "id", "queued", "remaining_ttl", "ttl")
+    __slots__ = ("checkpoint_at", "era", "expiry", "id", "noted", "queued", "remaining_ttl", "ttl")
 
     def __init__(self, lease_id: int, ttl: int, remaining_ttl: int = 0) -> None:
         self.id = lease_id
         self.ttl = ttl
         self.remaining_ttl = remaining_ttl
-        self.era = 0
+        self.noted = remaining_ttl != 0
+        self.era = _NEVER
         self.expiry = math.inf
         self.queued = math.inf
         self.checkpoint_at: float | None = None
@@ -78,7 +81,7 @@ class Lessor:
         self._attached = Attached()
         self.lease_of: Mapping[bytes, int] = self._attached.lease_of
         self.primary = False
-        self._era = 0
+        self._era = _NEVER + 1
         self._extended_to = 0.0  # when a lease of no TTL would end that this leader found
         self._expiring = Deadlines()
         self._checkpointing = Deadlines()
@@ -112,7 +115,7 @@ class Lessor:
             raise LeaseExistError
         lease = self._leases[lease_id] = _Lease(lease_id, max(ttl_seconds, self._ttl_min_seconds))
         if self.primary:
-            lease.era = _NOT_YET
+            lease.era = -self._era
             self.granted.append(lease_id)
         self._write(lease)
         return lease.ttl
@@ -131,6 +134,7 @@ class Lessor:
         lease = self._leases.get(lease_id)
         if lease is not None:
             lease.remaining_ttl = remaining_ttl_seconds
+            lease.noted = remaining_ttl_seconds != 0
             self._write(lease)
 
     def _write(self, lease: _Lease) -> None:
@@ -182,7 +186,7 @@ class Lessor:
             lease = leases.get(lease_id)
             if space is not None:
                 expiry = space.put_off(expiry)
-            if lease is not None and lease.era not in (era, _NOT_YET):
+            if lease is not None and abs(lease.era) != era:
                 self._count(lease, expiry, now)
             if number % _COUNTED_IN_SLICE == 0:
                 yield
@@ -205,7 +209,7 @@ class Lessor:
     def count_granted(self, now: float) -> None:
         for lease_id in self.granted:
             lease = self._leases.get(lease_id)
-            if lease is not None and lease.era == _NOT_YET:
+            if lease is not None and lease.era == -self._era:
                 self._count(lease, now + lease.ttl, now)
         self.granted.clear()
 
@@ -213,10 +217,19 @@ class Lessor:
         lease = self._leases.get(lease_id)
         if lease is None:
             return 0
-        if lease.remaining_ttl or self._expiry(lease) <= now:
+        if self._expiry(lease) <= now:
+            return None
+        if lease.noted:
+            self._put_off_checkpoint(lease, now)
             return None
         self._count(lease, now + lease.ttl, now)
         return lease.ttl
+
+    def _put_off_checkpoint(self, lease: _Lease, now: float) -> None:
+        """None may follow the one of 0 that comes now: renewed, the lease would lose what it was promised."""
+        if lease.era == self._era and lease.checkpoint_at is not None:
+            self._checkpointing.remove(lease.checkpoint_at, lease.id)
+            self._look_for_checkpoint(lease, now, now + (self._checkpoint_seconds or 0.0))
 
     def ended(self, lease_id: int, now: float) -> bool:
         lease = self._leases.get(lease_id)
@@ -230,7 +243,7 @@ class Lessor:
     def _expiry(self, lease: _Lease) -> float:
         if lease.era == self._era:
             return lease.expiry
-        return math.inf if lease.era == _NOT_YET else self._promised(lease)
+        return math.inf if lease.era == -self._era else self._promised(lease)
 
     def due(self, now: float, limit: int, again_seconds: float) -> tuple[list[int], bool]:
         ended: list[int] = []
@@ -260,6 +273,7 @@ class Lessor:
             used = (lease.remaining_ttl or lease.ttl) - left
             if used >= interval and left > 0:
                 found.append((lease_id, math.ceil(left)))
+                lease.noted = True
                 used = 0.0
             self._look_for_checkpoint(lease, now, now + min(interval, interval - used))
         return found
