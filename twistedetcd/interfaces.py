@@ -518,5 +518,92 @@ class ILessor(Interface):
         """The ids of all leases; on a primary those that end first in front."""
 
 
+class IWatch(Interface):
+    """Somebody's wish to hear of a range's changes, as `IWatchable.watch` returns it."""
+
+    name = Attribute("What the receiver gave to know it by.")
+    key = Attribute("The first key.")
+    end = Attribute("As for `IReadView.range`.")
+    next = Attribute(
+        "Changes below this revision were delivered, or are not wanted; exact while it is not synced."
+    )
+    synced = Attribute(
+        "Whether all changes up to `IWatchable.revision` were delivered, and it waits for none."
+    )
+
+
+class IWatchReceiver(Interface):
+    """
+    Who watches.  Called between turns, never from within a call to `IWatchable`; it may call that itself.
+
+    For each watch: revisions ascend, none is left out, and all wanted changes of a revision come in one call.
+    """
+
+    ready = Attribute("Whether there is room for more changes.")
+
+    def changed(watches: Sequence[Any], batch: Any) -> Sequence[Any]:
+        """
+        Keys in the range changed.
+
+        Args:
+            watches: Those of its watches that wait for these changes; they have the same range and options.
+            batch: A `twistedetcd.mvcc.events.Batch`: encoded events of whole revisions, in order.
+
+        Returns:
+            Those of ``watches`` that there was no room for.  They miss this batch and all that follow;
+            after `IWatchable.resume` they get it all from the history.
+        """
+
+    def compacted(watch: Any, compact_revision: int) -> None:
+        """What the watch needs next is compacted away.  It is over: nothing more is delivered."""
+
+
+class IWatchable(Interface):
+    """
+    Changes, told to those who watch.
+
+    Nothing is kept for a watch that lags behind, be it that it begins in the past or that its receiver has no
+    room: it catches up from the history, while others go on.
+    """
+
+    revision = Attribute("Changes up to this revision were delivered to every synced watch.")
+
+    def watch(
+        key: bytes,
+        end: bytes | None,
+        receiver: Any,
+        start: int = 0,
+        name: Any = None,
+        options: Any = None,
+    ) -> Any:
+        """
+        Watch a range.
+
+        Args:
+            key: As for `IReadView.range`.
+            end: Likewise.
+            receiver: An `IWatchReceiver`; one and the same for as many watches as it likes.
+            start: The first revision whose changes are wanted: past, present or future; 0 for the one after
+                the store's current one.
+            name: What the receiver knows the watch by.
+            options: A `twistedetcd.mvcc.events.Options`; ``None`` for all changes, without previous records.
+
+        Returns:
+            An `IWatch`.  If ``start`` was compacted already, the receiver is told soon.
+        """
+
+    def cancel(watch: Any) -> None:
+        """End a watch, at once; no matter whether it is over already."""
+
+    def resume(receiver: Any) -> None:
+        """A receiver that had no room has room again."""
+
+    def publish() -> None:
+        """Deliver what was committed; called when a turn's entries are applied."""
+
+    def work() -> Work[None]:
+        """What is left to deliver, in slices; ends when nothing can be delivered now."""
+
+
 RunInThread: TypeAlias = "Callable[[Callable[[], Any]], Deferred[Any]]"
 """Runs a callable where it may block, and fires with what it returned: a thread, or at once in a test."""

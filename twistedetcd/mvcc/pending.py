@@ -130,6 +130,46 @@ class Pending:
         """Pairs in [``start``, ``end``) in key order; must be used up before the next write."""
         return _merged(self._view, self._overlay(bucket), bucket, start, end)
 
+    def history(
+        self, start: bytes, end: bytes, limit: int, bytes_max: int
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """
+        Record keys from ``start`` on and below ``end``, ascending, with their records.
+
+        What it costs depends little on what else there is: records are only ever added above the others, so
+        the open ones are all above the sealed ones, and those above the engine's.
+
+        Args:
+            start: The first record key.
+            end: The first one that is not wanted.
+            limit: The most records.
+            bytes_max: Records end when they are as long as this together.
+
+        Returns:
+            The records, and whether these are all.
+        """
+        found: list[tuple[bytes, bytes]] = []
+        size = 0
+        for item in self._records_between(start, end):
+            if len(found) == limit or size >= bytes_max:
+                return found, False
+            found.append(item)
+            size += len(item[1])
+        return found, True
+
+    def _records_between(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        opened, sealed = self._records, self._sealed_records
+        for item in self._view.range(KEY, start, end):
+            key = item[0]
+            if opened.get(key, item) is not None and sealed.get(key, item) is not None:  # not compacted since
+                yield item
+        for key, record in sealed.items():
+            if record is not None and start <= key < end and opened.get(key, record) is not None:
+                yield key, record
+        for key, record in opened.items():
+            if record is not None and start <= key < end:
+                yield key, record
+
     def pin(self, bucket: bytes) -> PinnedView:
         """A view of one bucket that later writes do not change.  Close it."""
         return PinnedView(self._backend.read(), self._overlay(bucket), bucket)

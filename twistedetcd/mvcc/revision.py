@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from struct import Struct
 
+from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.wire import varint
 
 _PACKED = Struct(">QBQ")
@@ -62,6 +63,19 @@ def record(key: bytes, created: bytes, modified: bytes, version: int, value: byt
         length = len(value)
         start = b"%b*%b%b" % (start, _LENGTHS[length] if length < 1024 else varint(length), value)
     return start + b"\x30" + varint(lease & _UINT64) if lease else start
+
+
+def key_of(record: bytes) -> bytes:
+    """
+    The key of a record.
+
+    Raises:
+        google.protobuf.message.DecodeError: It is none; the store is damaged.
+    """
+    if record[:1] == b"\n" and record[1] < 0x80:  # short, and in front, as it is where we wrote it
+        return record[2 : 2 + record[1]]
+    key: bytes = KeyValue.FromString(record).key
+    return key
 
 
 _LENGTHS = tuple(varint(length) for length in range(1024))

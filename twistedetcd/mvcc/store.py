@@ -23,6 +23,13 @@ _record = revisions.record
 COMPACTION_BATCH = 1000  # revisions removed in one slice (upstream's default)
 _RESTORE_SLICE = 10_000  # records read in one slice (upstream's default)
 
+Changes = list[tuple[int, bytes, bytes | None]]
+"""
+Main revision, key, and what was put as a record, ``None`` for a delete; in the order they were made.
+
+A revision of very many changes stands there with an empty key instead: they are read in the history.
+"""
+
 
 @implementer(IKV)
 class Store:
@@ -46,6 +53,8 @@ class Store:
         self._writing = False
         self.revision = 1
         self.compact_revision = -1
+        self.changes: Changes | None = None
+        """What was committed since somebody took it; ``None`` while nobody wants to know."""
 
     # Start.
 
@@ -176,7 +185,10 @@ class Store:
         modified = varint(revision)
         record_key = _record_key(revision, 0)
         created, version = self._index.put(key, record_key, modified)
-        self._pending.put_record(record_key, _record(key, created, modified, version, value, 0))
+        record = _record(key, created, modified, version, value, 0)
+        self._pending.put_record(record_key, record)
+        if self.changes is not None:
+            self.changes.append((revision, key, record))
         return revision
 
     def ended_writing(self, revision: int) -> None:
@@ -184,6 +196,32 @@ class Store:
         self._writing = False
         self._pending.whole = True
         self.revision = revision
+
+    # What was changed, for those who watch.
+
+    def history(
+        self, first: bytes, last: int, limit: int, bytes_max: int
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """
+        Records as they were made.
+
+        Args:
+            first: The record key to begin with, not below the compact revision.
+            last: The last main revision.
+            limit: The most records.
+            bytes_max: As for `Pending.history`.
+
+        Returns:
+            Record keys and records, ascending, and whether these are all.
+        """
+        return self._pending.history(first, _record_key(last + 1, 0), limit, bytes_max)
+
+    def record_before(self, key: bytes, revision: int) -> bytes | None:
+        """The record a key had before a revision; ``None`` if it had none, or that was compacted."""
+        if revision - 1 < self.compact_revision:
+            return None
+        record_key = self._index.get_at(key, revision - 1)
+        return None if record_key is None else self._pending.record(record_key)
 
     # Forgetting.
 

@@ -17,11 +17,12 @@ from twistedetcd.mvcc import revision as revisions
 from twistedetcd.mvcc.index import Index
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.scan import Part, scan
+from twistedetcd.mvcc.work import SLICE_KEYS
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.wire import varint
 
 if TYPE_CHECKING:
-    from twistedetcd.mvcc.store import Store
+    from twistedetcd.mvcc.store import Changes, Store
 
 _record_key = revisions.record_key
 _record = revisions.record
@@ -82,7 +83,7 @@ class ReadTransaction:
 class WriteTransaction:
     """Changes are in the index and the open batch at once; others read the revision before until `end`."""
 
-    __slots__ = ("_index", "_pending", "_store", "begin", "changes")
+    __slots__ = ("_index", "_noted", "_pending", "_store", "begin", "changes")
 
     def __init__(self, store: Store, index: Index, pending: Pending) -> None:
         self._store = store
@@ -90,14 +91,18 @@ class WriteTransaction:
         self._pending = pending
         self.begin: int = store.revision
         self.changes = 0
+        self._noted: Changes | None = None if store.changes is None else []
 
     def put(self, key: bytes, value: bytes, lease: int) -> int:
         revision = self.begin + 1
         modified = varint(revision)
         record_key = _record_key(revision, self.changes)
         created, version = self._index.put(key, record_key, modified)
-        self._pending.put_record(record_key, _record(key, created, modified, version, value, lease))
+        record = _record(key, created, modified, version, value, lease)
+        self._pending.put_record(record_key, record)
         self.changes += 1
+        if self._noted is not None and self.changes <= SLICE_KEYS:
+            self._noted.append((revision, key, record))
         return revision
 
     def delete(self, key: bytes) -> bool:
@@ -106,6 +111,8 @@ class WriteTransaction:
             return False
         self._pending.put_record(record_key + revisions.TOMBSTONE, KeyValue(key=key).SerializeToString())
         self.changes += 1
+        if self._noted is not None and self.changes <= SLICE_KEYS:
+            self._noted.append((self.begin + 1, key, None))
         return True
 
     def keys(self, key: bytes, end: bytes | None, limit: int) -> list[bytes]:
@@ -156,5 +163,9 @@ class WriteTransaction:
 
     def end(self) -> int:
         revision = self.revision
+        if self.changes and self._store.changes is not None:
+            # Nothing was noted if the first one to watch came in the middle of it.
+            noted = self._noted if self.changes <= SLICE_KEYS else None
+            self._store.changes += [(revision, b"", None)] if noted is None else noted
         self._store.ended_writing(revision)
         return revision
