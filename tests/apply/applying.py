@@ -52,10 +52,13 @@ RESPONSES: dict[str, Any] = {
 class Applying:
     """The end of a chain, with its store."""
 
-    def __init__(self) -> None:
-        self.stack = Stack()
+    def __init__(self, stack: Stack | None = None) -> None:
+        self.stack = Stack() if stack is None else stack
         self.store = self.stack.store
         self.lessor = Lessor(self.stack.pending, TTL_MIN_SECONDS)
+        self.lessor.restore()
+        for key, lease_id in self.stack.restored.items():
+            self.lessor.attach(key, lease_id)
         self.cluster = Cluster(self.stack.pending)
         self.compactions: list[tuple[int, Work[None]]] = []
         self.applier = StoreApplier(
