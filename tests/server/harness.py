@@ -54,6 +54,14 @@ class HeldWAL(MemoryWAL):
         self.holding = holding
         self.held: list[tuple[HardState | None, tuple[Entry, ...], Deferred[None]]] = []
 
+    @classmethod
+    def of(cls, killed: HeldWAL) -> HeldWAL:
+        """What a restart reads of another's log: all that is durable, and nothing that is held."""
+        wal = cls()
+        wal.entries, wal.hard_state = list(killed.entries), killed.hard_state
+        wal.saves = list(killed.saves)
+        return wal
+
     def save(self, state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
         assert not self.held, "one writer: the last save has not fired"
         must_sync = bool(entries) or (state is not None and state[:2] != self.hard_state[:2])
