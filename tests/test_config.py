@@ -61,6 +61,7 @@ class DefaultsTests(SynchronousTestCase):
             max_txn_ops=128,
             max_request_bytes=1572864,
             max_concurrent_streams=4294967295,
+            watch_progress_notify_interval_seconds=600.0,
             backend_batch_interval_seconds=0.1,
             backend_batch_limit=10000,
             initial_advertise_peer_urls=("http://localhost:2380",),
@@ -494,6 +495,15 @@ class ChecksTests(RefusalCase):
             self.assert_refused(arguments, text)
         config = parsed("--heartbeat-interval=10000", "--election-timeout=50000")
         self.assertEqual(5, config.election_ticks)
+
+    def test_progress_interval(self) -> None:
+        """Watches report their progress ten times a second at most; less is taken as that, with a warning."""
+        for text, seconds, warned in (("50ms", 0.1, 1), ("100ms", 0.1, 0), ("1s", 1.0, 0), ("0", 600.0, 0)):
+            config = parsed(f"--watch-progress-notify-interval={text}")
+            self.assertEqual(seconds, config.watch_progress_notify_interval_seconds)
+            self.assertEqual(warned, len(config.warnings))
+        config = parsed("--experimental-watch-progress-notify-interval=5s")
+        self.assertEqual(5.0, config.watch_progress_notify_interval_seconds)
 
     def test_listen_hosts(self) -> None:
         """One can listen at an IP address or localhost, not at a name."""

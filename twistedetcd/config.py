@@ -32,6 +32,7 @@ ETCD_VERSION = "3.6.14"
 """The etcd whose flags these are, and whose version ``--version`` names."""
 
 ELECTION_TIMEOUT_MS_MAX = 50_000
+PROGRESS_SECONDS_MIN = 0.1
 REQUEST_BYTES_RECOMMENDED = 10 * 1024 * 1024
 NANOSECONDS = 10**9
 
@@ -65,6 +66,7 @@ class Config:
     max_txn_ops: int
     max_request_bytes: int
     max_concurrent_streams: int
+    watch_progress_notify_interval_seconds: float
     backend_batch_interval_seconds: float
     backend_batch_limit: int
     initial_advertise_peer_urls: tuple[str, ...]
@@ -428,6 +430,9 @@ def _checked(fields: dict[str, Any], warnings: list[str]) -> Config:
         )
     if fields["max_request_bytes"] > REQUEST_BYTES_RECOMMENDED:
         warnings.append(f"--max-request-bytes is above the {REQUEST_BYTES_RECOMMENDED} that etcd recommends")
+    if fields["watch_progress_notify_interval_seconds"] < PROGRESS_SECONDS_MIN:
+        fields["watch_progress_notify_interval_seconds"] = PROGRESS_SECONDS_MIN
+        warnings.append("--watch-progress-notify-interval is at least 100ms, and taken as that")
     fields["data_dir"] = fields["data_dir"] or f"{name}.etcd"
     fields["wal_dir"] = fields["wal_dir"] or None
     fields["initial_cluster"] = _initial_cluster(

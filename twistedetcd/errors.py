@@ -185,6 +185,25 @@ class AppliedTooSlowlyError(EtcdError):
     message = "etcdserver: request timed out, waiting for the applied index took too long"
 
 
+class EmptyWatchRangeError(EtcdError):
+    """A watch's range ends before it begins; told in the response, the stream goes on."""
+
+    message = "mvcc: watcher range is empty"
+
+
+class DuplicateWatchIDError(EtcdError):
+    """The watch id is in use on its stream; told in the response, the stream goes on."""
+
+    message = "mvcc: duplicate watch ID provided on the WatchStream"
+
+
+class UnreadResponsesError(EtcdError):
+    """A stream's client asks on and on, and reads nothing."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    message = "twistedetcd: too many responses unread on this stream"
+
+
 class StoppedError(EtcdError):
     """The member is stopping."""
 

@@ -306,6 +306,13 @@ SUPPORTED: Mapping[str, tuple[Flag, ...]] = MappingProxyType(
             Flag(
                 "max-concurrent-streams", UINT32, "0", "calls open at once on a connection", zero="4294967295"
             ),
+            Flag(
+                "watch-progress-notify-interval",
+                DURATION,
+                "0",
+                "how often quiet watches that ask for it are told the revision",
+                zero="10m",
+            ),
             Flag("backend-batch-interval", DURATION, "0", "longest time between two commits", zero="100ms"),
             Flag("backend-batch-limit", INT, "0", "most operations between two commits", zero="10000"),
         ),
@@ -398,7 +405,6 @@ _KNOWN: tuple[tuple[Flag, ...], ...] = (
     _known(DURATION, "6s", "discovery-keepalive-timeout"),
     _known(DURATION, "100ms", "warning-apply-duration"),
     _known(DURATION, "0", "warning-unary-request-duration", zero="300ms"),
-    _known(DURATION, "0", "watch-progress-notify-interval", zero="10m"),
     _known(DURATION, "0", "corrupt-check-time"),
     _known(DURATION, "1m", "compact-hash-check-time"),
     # Old switches of feature gates, each with the gate's default.

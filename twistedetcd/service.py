@@ -32,6 +32,7 @@ from zope.interface import implementer
 from twistedetcd.api.calls import terms
 from twistedetcd.api.http import site
 from twistedetcd.api.methods import methods
+from twistedetcd.api.watch import WatchOptions
 from twistedetcd.apply.chain import chain
 from twistedetcd.apply.request import Encoder
 from twistedetcd.apply.store import StoreApplier
@@ -44,6 +45,7 @@ from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, RunInThread
 from twistedetcd.lease.lessor import Lessor
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
+from twistedetcd.mvcc.watch import Watches
 from twistedetcd.mvcc.work import finish
 from twistedetcd.protocols.connection import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
@@ -165,12 +167,14 @@ class EtcdService(MultiService):
                 extend_seconds=config.election_timeout_ms / 1000,
                 retry_seconds=_request_timeout_seconds(config),
             ),
+            watches=Watches(disk.store, self._receiver_failed),
             pending=disk.pending,
             cluster=disk.cluster,
             wake=turn.wake,
             encoder=Encoder((disk.identity.node_id & 0xFFFF) << 48 | milliseconds << 8),
             request_bytes_max=config.max_request_bytes,
             request_timeout_seconds=_request_timeout_seconds(config),
+            election_timeout_seconds=config.election_timeout_ms / 1000,
             compaction_pause_seconds=config.compaction_sleep_interval_seconds,
             failed=self._fatal,
         )
@@ -204,7 +208,15 @@ class EtcdService(MultiService):
         self._factory = ClientPortFactory(
             clock,
             turn,
-            methods(member, config.max_txn_ops),
+            methods(
+                member,
+                config.max_txn_ops,
+                WatchOptions(
+                    config.max_request_bytes + GRPC_OVERHEAD_BYTES,
+                    config.watch_progress_notify_interval_seconds,
+                    random.random,
+                ),
+            ),
             self._http,
             config.max_request_bytes + GRPC_OVERHEAD_BYTES,
             None if config.max_concurrent_streams == UNLIMITED_STREAMS else config.max_concurrent_streams,
@@ -240,6 +252,9 @@ class EtcdService(MultiService):
             self._fatal(failure)
         self.ready.errback(failure)
 
+    def _receiver_failed(self) -> None:
+        self._log.failure("Somebody who watches failed when told of changes")
+
     def _fatal(self, failure: Failure) -> None:
         if failure.check(MemberError, OSError):
             self._log.critical("The member stops: {reason}", reason=failure.getErrorMessage())
@@ -266,6 +281,7 @@ class EtcdService(MultiService):
 
     def _drain(self) -> Any:
         """Give calls in progress up to the request timeout, then hang up."""
+        self.member.streams.end_all(StoppedError())
         self._factory.drain()
         for channel in list(self._http.protocols):
             channel.transport.loseConnection()

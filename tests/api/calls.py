@@ -10,7 +10,8 @@ from tests.server.harness import Running
 from twistedetcd.api.calls import terms
 from twistedetcd.api.methods import methods
 from twistedetcd.errors import Code
-from twistedetcd.protocols.grpc import Request
+from twistedetcd.protocols.framing import SendQueue
+from twistedetcd.protocols.grpc import Request, message_prefix
 
 Response = TypeVar("Response")
 
@@ -33,6 +34,67 @@ class FakeCall:
         """It did not."""
         assert self.replied is self.status is None, "ended twice"
         self.status = (code, message)
+
+
+class FakeStream(FakeCall):
+    """
+    A streaming call that keeps what is sent.
+
+    Attributes:
+        window: Bytes that the client still takes; ``None`` for any number.
+    """
+
+    def __init__(self, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(*headers)
+        self.done = False
+        self.queue: SendQueue | None = None
+        self.window: int | None = None
+        self._sent = bytearray()
+
+    def send(self, message: bytes) -> int:
+        return self.send_prefixed(message_prefix(len(message)) + message)
+
+    def send_prefixed(self, messages: bytes) -> int:
+        if self.done:
+            return 0
+        if self.queue is None:
+            self.queue = SendQueue()
+        self.queue.parts.append(messages)
+        self.queue.bytes += len(messages)
+        return self._pump()
+
+    def _pump(self) -> int:
+        while self.queue is not None:
+            room = self.queue.bytes if self.window is None else min(self.window, self.queue.bytes)
+            if not room:
+                return self.queue.bytes
+            piece = self.queue.take(room)
+            self._sent += piece
+            if self.window is not None:
+                self.window -= len(piece)
+            if not self.queue.parts:
+                self.queue = None
+        return 0
+
+    def open(self, window: int | None = None) -> bool:
+        """The client takes more; returns whether all has gone."""
+        self.window = window
+        return not self._pump()
+
+    def fail(self, code: Code, message: str) -> None:
+        self.done = True
+        super().fail(code, message)
+
+    def messages(self) -> list[bytes]:
+        """What the client received since it was asked last."""
+        found = []
+        while len(self._sent) >= 5:
+            length = int.from_bytes(self._sent[1:5], "big")
+            if len(self._sent) < 5 + length:
+                break
+            found.append(bytes(self._sent[5 : 5 + length]))
+            del self._sent[: 5 + length]
+        return found
 
 
 class APICase(SynchronousTestCase):

@@ -146,6 +146,7 @@ class LessorMachine(RuleBasedStateMachine):
         ended = {lease_id for lease_id, at in (self.expiry or {}).items() if at <= self.now}
         assert set(due) == {lease_id for lease_id in ended if self.told.get(lease_id, 0.0) <= self.now}
         assert len(due) == len(set(due))
+        assert self.lessor.due(self.now, 100, AGAIN) == ([], True)
         self.told.update(dict.fromkeys(due, self.now + AGAIN))
 
     @rule()

@@ -22,6 +22,7 @@ from twistedetcd.lease.lessor import Lessor
 from twistedetcd.mvcc.hash import KeyValueHash
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
+from twistedetcd.mvcc.watch import Watches
 from twistedetcd.mvcc.work import finish
 from twistedetcd.pb import rpc_pb2
 from twistedetcd.protocols.turn import Turn
@@ -183,6 +184,7 @@ class Running:
         self.lessor.restore()
         for key, lease_id in finish(self.store.restore()).items():
             self.lessor.attach(key, lease_id)
+        self.watches = Watches(self.store)
         cluster = Cluster(self.pending)
         cluster.restore()
         self.mark = AppliedMark(self.pending)
@@ -202,12 +204,14 @@ class Running:
             leases=Leases(
                 self.clock, self.clock.seconds, self.lessor, ELECTION_SECONDS, retry_seconds=TIMEOUT_SECONDS
             ),
+            watches=self.watches,
             pending=self.pending,
             cluster=cluster,
             wake=self.turn.wake,
             encoder=Encoder((7 << 48) + (len(self.wal.saves) << 20)),
             request_bytes_max=request_bytes_max,
             request_timeout_seconds=TIMEOUT_SECONDS,
+            election_timeout_seconds=10 * TICK_SECONDS,
             compaction_pause_seconds=0.01,
             failed=self.failures.append,
         )

@@ -93,6 +93,9 @@ class _Deaf:
         """Nothing is sent."""
 
 
+DEAF: Receiver = _Deaf()
+
+
 def unsupported(path: str) -> Method:
     """
     A method of etcd that this version does not serve.
@@ -102,7 +105,7 @@ def unsupported(path: str) -> Method:
 
     def stream(call: Call) -> Receiver:
         refuse(call, UnsupportedError(f"{path} is not supported by this version of twistedetcd"))
-        return _Deaf()
+        return DEAF
 
     return Method(stream=stream)
 

@@ -6,22 +6,27 @@ from twistedetcd.api.calls import unsupported
 from twistedetcd.api.kv import KV
 from twistedetcd.api.lease import LeaseAPI
 from twistedetcd.api.maintenance import ClusterAPI, Health, Maintenance
+from twistedetcd.api.watch import WatchAPI, WatchOptions
 from twistedetcd.pb.services import METHODS
 from twistedetcd.protocols.grpc import Method
 from twistedetcd.server.member import EtcdServer
 
 
-def methods(member: EtcdServer, txn_operations_max: int) -> dict[bytes, Method]:
+def methods(
+    member: EtcdServer, txn_operations_max: int, watch_options: WatchOptions | None = None
+) -> dict[bytes, Method]:
     """
     The table that the gRPC protocol serves.
 
     Args:
         member: Who serves it.
         txn_operations_max: ``--max-txn-ops``.
+        watch_options: Numbers for the watch service; ``None`` for the usual ones.
     """
     services = {
         "etcdserverpb.KV": KV(member, txn_operations_max).methods(),
         "etcdserverpb.Lease": LeaseAPI(member).methods(),
+        "etcdserverpb.Watch": WatchAPI(member, watch_options or WatchOptions()).methods(),
         "etcdserverpb.Maintenance": Maintenance(member).methods(),
         "etcdserverpb.Cluster": ClusterAPI(member).methods(),
         "grpc.health.v1.Health": Health(member).methods(),

@@ -134,6 +134,8 @@ class GRPCProtocol(Protocol):
                 self.grpc.hold()
         elif out:
             self._write(b"".join(out))
+            if self.grpc.http2.congested and not self._blocked:
+                self._release()
             if not self._reading:
                 self._resume_reading()
         if self.grpc.http2.closed or (self.grpc.http2.draining and not self.grpc.http2.streams):
@@ -176,13 +178,16 @@ class GRPCProtocol(Protocol):
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if waiting:
             self._write(b"".join(waiting))
+        self._release()
+        if not self._reading:
+            self._resume_reading()
+
+    def _release(self) -> None:
+        """Let streams go on: the transport took what they sent."""
         try:
             self.grpc.release()
         except Exception:
             self._broken("A stream that can send again made a handler fail; its connection is closed")
-            return
-        if not self._reading:
-            self._resume_reading()
 
     def stopProducing(self) -> None:
         """The transport is closing; `connectionLost` follows."""

@@ -28,7 +28,14 @@ UNREAD = "grpc: too many bytes of responses unread on this connection"
 _OPENED, _WHOLE, _DATA, _ENDED, _RESET, _WRITABLE, _ = EventKind
 _HEAD: list[Header] = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _OK = WholeResponse(encode(_HEAD), encode([(b"grpc-status", b"0")]))
-_PREFIXES = [b"\0" + length.to_bytes(4, "big") for length in range(SMALL_MESSAGE_BYTES)]
+
+
+def message_prefix(length: int) -> bytes:
+    """What stands before a message of so many bytes that is not compressed."""
+    return b"\0" + length.to_bytes(4, "big")
+
+
+_PREFIXES = [message_prefix(length) for length in range(SMALL_MESSAGE_BYTES)]
 
 
 class Receiver(Protocol):
@@ -103,7 +110,7 @@ class Call(Stream):
             self.fail(Code.RESOURCE_EXHAUSTED, problem)
             return
         else:
-            prefix = b"\0" + length.to_bytes(4, "big")
+            prefix = message_prefix(length)
         self.done = True
         if not connection.has_output:
             connection.has_output = True
@@ -134,12 +141,18 @@ class Call(Stream):
         if len(message) > SENT_MESSAGE_BYTES_MAX and (problem := self._unfit(len(message))):
             self.break_off(Code.RESOURCE_EXHAUSTED, problem)
             return 0
+        return self.send_prefixed(message_prefix(len(message)) + message)
+
+    def send_prefixed(self, messages: bytes) -> int:
+        """As `send`, for any number of messages, each with its `message_prefix`."""
+        if self.done:
+            return 0
         self.connection.touch()
         http2 = self.connection.http2
         if not self.started:
             self.started = True
             http2.send_headers(self, _OK.head)
-        return http2.send_data(self, b"\0" + len(message).to_bytes(4, "big") + message)
+        return http2.send_data(self, messages)
 
     def finish(self) -> None:
         """End a response stream with status OK."""

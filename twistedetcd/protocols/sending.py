@@ -30,6 +30,8 @@ from twistedetcd.protocols.framing import (
     pack_header,
 )
 
+OUT_BYTES_MAX = 4 * 1024 * 1024
+"""Body bytes in ``out``: above it what streams send waits on them, as if the windows were closed."""
 _TABLE_SIZE_ZERO = b"\x20"  # RFC 7541, 6.3
 
 
@@ -57,6 +59,8 @@ class Sender:
         self._streams_max = streams_max
         self._streams_allowed = streams_max  # 0 while no new stream may begin
         self._held = False
+        self.congested = False
+        """Whether something waits for ``out`` to be taken: then `release` is due."""
         self._table_update_due = False
 
     def send_headers(self, stream: Stream, block: bytes, end: bool = False) -> None:
@@ -165,10 +169,10 @@ class Sender:
         self._held = True
 
     def release(self) -> list[Event]:
-        """End `hold`; reports the streams that became WRITABLE."""
+        """End `hold`, after ``out`` was taken; reports the streams that became WRITABLE."""
         events: list[Event] = []
-        if self._held:
-            self._held = False
+        if self._held or self.congested:
+            self._held = self.congested = False
             self._resume_all(events)
         return events
 
@@ -177,6 +181,9 @@ class Sender:
         while queue.parts:
             room = min(FRAME_BYTES_MAX, stream.send_window, self.send_window)
             if room <= 0 or self._held:
+                return queue.bytes
+            if self.out_bytes >= OUT_BYTES_MAX:
+                self.congested = True
                 return queue.bytes
             piece = queue.take(room)
             stream.send_window -= len(piece)

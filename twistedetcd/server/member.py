@@ -26,7 +26,7 @@ from twistedetcd.errors import (
     TimeoutError,
     TooManyRequestsError,
 )
-from twistedetcd.interfaces import IKV, IApplier, Work
+from twistedetcd.interfaces import IKV, IApplier, IWatchable, Work
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.pb.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
 from twistedetcd.raft.changebytes import decode_change
@@ -36,7 +36,9 @@ from twistedetcd.server.leases import Leases
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.server.readindex import Execute
 from twistedetcd.server.slices import CompactionQueue, Slices
+from twistedetcd.server.streams import Streams
 from twistedetcd.server.wait import Waiter, Waits
+from twistedetcd.server.watching import WatchDriver
 
 PROPOSALS_MAX = 5000  # requests that wait to be proposed, beyond which more are refused
 SWEEP_SECONDS = 0.1  # how often waiting requests are looked at for their deadline
@@ -55,11 +57,13 @@ class EtcdServer:
         cluster_id: The cluster's id.
         store: The keys.
         leases: The leases, which belong to nobody yet.
+        watches: Who watches them.
         pending: The overlay under ``store``.
         cluster: The members.
         wake: Makes sure that `flush` is called before this reactor turn ends.
         request_bytes_max: Largest entry.
         request_timeout_seconds: How long a request may wait.
+        election_timeout_seconds: How long it takes to find that there is no leader.
         encoder: Gives requests their ids.
         compaction_pause_seconds: Between two slices of a compaction.
         failed: Called, once, when a member that served clients cannot go on; it has stopped by then.
@@ -74,19 +78,22 @@ class EtcdServer:
         cluster_id: int,
         store: IKV,
         leases: Leases,
+        watches: Any,
         pending: Pending,
         cluster: Cluster,
         wake: Callable[[], None],
         encoder: Encoder,
         request_bytes_max: int,
         request_timeout_seconds: float,
+        election_timeout_seconds: float,
         compaction_pause_seconds: float,
         failed: Callable[[Failure], None],
     ) -> None:
-        self._clock = clock
+        self.clock = self._clock = clock
         self.identity = identity
         self.cluster_id = cluster_id
         self.store = store
+        self.watches = watches
         self.pending = pending
         self.cluster = cluster
         self.header = Header(cluster_id, identity.id)
@@ -102,6 +109,9 @@ class EtcdServer:
         self._sweep: IDelayedCall | None = None
         self._refusal: EtcdError | None = None
         self._ready: Deferred[None] = Deferred()
+        self.streams = Streams(clock, self._has_leader, election_timeout_seconds)
+        self._watching = WatchDriver(clock, IWatchable(watches), self.failed)
+        watches.wake = self._watching.wake
         self._reading = Slices(clock)
         self._hashes = 0
         self._applying = Slices(clock)
@@ -180,6 +190,8 @@ class EtcdServer:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
+        self.streams.end_all(error)
+        self._watching.stop()
         self._reading.stop()
         self._applying.stop()
         self._compacting.stop()
@@ -368,8 +380,11 @@ class EtcdServer:
         Raises:
             NoLeaderError: There is none.
         """
-        if not self.node.raft.lead:
+        if not self._has_leader():
             raise NoLeaderError
+
+    def _has_leader(self) -> bool:
+        return bool(self.node.raft.lead)
 
     # Committed entries.
 
@@ -417,11 +432,13 @@ class EtcdServer:
                 if type(response) is not bytes:
                     self._backlog.extend(entries)
                     self._apply_slowly(entry, waiter, response)
+                    self.watches.publish()
                     return
                 # First, for whoever is told may have the batch sealed.
                 self.applied_index, self.applied_term = entry.index, entry.term
                 if waiter is not None:
                     waiter.reply(response)
+        self.watches.publish()
         if not self._ready.called:
             self._check_ready()
         assert self._committer is not None
