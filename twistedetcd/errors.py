@@ -204,6 +204,30 @@ class UnreadResponsesError(EtcdError):
     message = "twistedetcd: too many responses unread on this stream"
 
 
+class SessionExpiredError(EtcdError):
+    """One who waited for a lock has lost its place: its lease ended, or somebody deleted its key."""
+
+    message = "mutex: session is expired"
+
+
+class ElectionNotLeaderError(EtcdError):
+    """The candidate does not lead: it was not elected, has resigned, or its lease ended."""
+
+    message = "election: not leader"
+
+
+class ElectionNoLeaderError(EtcdError):
+    """There is no candidate."""
+
+    message = "election: no leader"
+
+
+class MissingLeaderKeyError(EtcdError):
+    """A request about a leader does not say which."""
+
+    message = '"leader" field must be provided'
+
+
 class StoppedError(EtcdError):
     """The member is stopping."""
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from twistedetcd.api.calls import check_terms, method, refuse, serve
+from twistedetcd.api.calls import DEAF, check_terms, method, refuse, serve
 from twistedetcd.apply import request as kinds
 from twistedetcd.apply.responses import delimited, lease_response
-from twistedetcd.errors import Code, EtcdError, TooManyRequestsError
+from twistedetcd.errors import Code, EtcdError, TooManyRequestsError, UnreadResponsesError
 from twistedetcd.interfaces import Work
 from twistedetcd.mvcc.work import SLICE_KEYS
 from twistedetcd.pb.rpc_pb2 import (
@@ -28,6 +28,9 @@ from twistedetcd.protocols.grpc import Call, Method, Receiver
 from twistedetcd.server.member import EtcdServer
 
 RENEWALS_WAITING_MAX = 1000  # of one stream, behind one that cannot be answered yet
+UNREAD_BYTES_MAX = 1024 * 1024  # answers that wait on a stream for its client: above it the stream is ended
+STREAMS = "lease-keepalive"
+"""What streams of renewals are counted under."""
 
 _KEYS = b"\x2a"  # LeaseTimeToLiveResponse 5
 _parse_keep_alive = LeaseKeepAliveRequest.FromString
@@ -64,13 +67,14 @@ class LeaseAPI:
 
     def keep_alive(self, call: Call) -> Receiver:
         """LeaseKeepAlive."""
-        stream = _KeepAlive(call, self._member)
+        asked = call.request.terms
         try:
-            if call.request.terms is not None:
-                check_terms(self._member, call.request.terms)
+            if asked is not None:
+                check_terms(self._member, asked)
         except EtcdError as error:
             refuse(call, error)
-        return stream
+            return DEAF
+        return _KeepAlive(call, self._member, asked is not None and asked.require_leader)
 
     def time_to_live(self, call: Call, raw: bytes, request: Any) -> None:
         """LeaseTimeToLive: of a lease that is not there, -1."""
@@ -126,7 +130,7 @@ class _KeepAlive:
     Its answers name the revision at which the request came.
     """
 
-    def __init__(self, call: Call, member: EtcdServer) -> None:
+    def __init__(self, call: Call, member: EtcdServer, needs_leader: bool) -> None:
         self._call = call
         self._member = member
         self._renew = member.leases.renew
@@ -135,8 +139,10 @@ class _KeepAlive:
         self._lease_id = 0
         self._header = b""
         self._busy = False
+        self._catching_up = False
         self._waiting: deque[int] = deque()
         self._half_closed = False
+        member.streams.add(self.end, STREAMS, needs_leader)
 
     def message_received(self, message: bytes) -> None:
         """A renewal."""
@@ -150,7 +156,7 @@ class _KeepAlive:
         elif len(self._waiting) < RENEWALS_WAITING_MAX:
             self._waiting.append(lease_id)
         else:
-            refuse(self._call, TooManyRequestsError())
+            self.end(TooManyRequestsError())
 
     def _begin(self, lease_id: int) -> None:
         self._busy = True
@@ -159,31 +165,53 @@ class _KeepAlive:
         try:
             self._renew(lease_id, self)
         except EtcdError as error:
-            refuse(self._call, error)
+            self.end(error)
 
     def renewed(self, ttl_seconds: int) -> None:
         """See `twistedetcd.server.leases.Renewal`."""
         self._busy = False
-        self._call.send(lease_response(self._header, self._lease_id, ttl_seconds))
-        if self._waiting:
-            self._begin(self._waiting.popleft())
+        unread = self._call.send(lease_response(self._header, self._lease_id, ttl_seconds))
+        if unread > UNREAD_BYTES_MAX:
+            self.end(UnreadResponsesError())
+        elif self._waiting:
+            if not self._catching_up:
+                self._catch_up()
         elif self._half_closed:
-            self._call.finish()
+            self._finish()
+
+    def _catch_up(self) -> None:
+        """Go through what waits, as far as that can be answered at once; not by recursion."""
+        self._catching_up = True
+        while self._waiting and not self._busy:
+            self._begin(self._waiting.popleft())
+        self._catching_up = False
 
     def fail(self, code: Code, message: str) -> None:
         """See `twistedetcd.server.leases.Renewal`."""
-        self._waiting.clear()
         self._call.fail(code, message)
+        self._forget()
+
+    def end(self, error: EtcdError) -> None:
+        """End the stream; the client is told why."""
+        self.fail(error.code, error.message)
+
+    def _finish(self) -> None:
+        self._call.finish()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._member.streams.remove(self.end)
+        self._waiting.clear()
 
     def half_closed(self) -> None:
         """The client has asked for all it wants."""
         self._half_closed = True
         if not self._busy:
-            self._call.finish()
+            self._finish()
 
     def cancelled(self) -> None:
         """The client has gone; a renewal on its way is no harm."""
-        self._waiting.clear()
+        self._forget()
 
     def writable(self) -> None:
-        """Answers are as few as requests: nothing waits for this."""
+        """There are as many answers as requests: nothing waits for this."""
