@@ -85,6 +85,7 @@ class DefaultsTests(SynchronousTestCase):
             unsafe_no_fsync=False,
             compaction_batch_limit=1000,
             compaction_sleep_interval_seconds=0.01,
+            feature_gates=(),
             warnings=(),
         )
         self.assertEqual(expected, parsed())

@@ -26,7 +26,7 @@ import yaml
 
 from twistedetcd import __version__
 from twistedetcd.errors import ConfigError, UsageError
-from twistedetcd.flagtable import FLAGS, SPECIAL, SUPPORTED, Flag, Value, parse_urls
+from twistedetcd.flagtable import FLAGS, OBEYED_GATES, SPECIAL, SUPPORTED, Flag, Value, parse_urls
 
 ETCD_VERSION = "3.6.14"
 """The etcd whose flags these are, and whose version ``--version`` names."""
@@ -90,6 +90,7 @@ class Config:
     unsafe_no_fsync: bool
     compaction_batch_limit: int
     compaction_sleep_interval_seconds: float
+    feature_gates: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -101,6 +102,16 @@ class Config:
     def election_ticks(self) -> int:
         """Ticks without a leader before an election."""
         return self.election_timeout_ms // self.heartbeat_interval_ms
+
+    @property
+    def lease_ttl_min_seconds(self) -> int:
+        """The shortest lease; whoever keeps it alive must have the time to find a new leader."""
+        return -(-(3 * self.election_ticks // 2 * self.heartbeat_interval_ms) // 1000)
+
+    @property
+    def lease_checkpoint(self) -> bool:
+        """Whether what remains of long leases is noted now and then."""
+        return "LeaseCheckpoint=true" in self.feature_gates
 
     @property
     def peer_addresses(self) -> tuple[tuple[str, int], ...]:
@@ -341,6 +352,7 @@ def _obeyed(settings: _Settings, warnings: list[str]) -> dict[str, Any]:
     """The fields of a `Config`, unchecked; refuses what we do not do."""
     flags = [flag for flags in SUPPORTED.values() for flag in flags]
     values = {flag.name: flag.default_value for flag in flags}
+    gates: tuple[str, ...] = ()
     for name, setting in settings.items():
         flag = setting.flag
         if flag.ignored:
@@ -357,11 +369,48 @@ def _obeyed(settings: _Settings, warnings: list[str]) -> dict[str, Any]:
         if flag.name == "logger" and setting.value != "zap":
             raise ConfigError(f'unknown logger option "{setting.value}"')
         value = flag.meaning(setting.value)
-        if flag.name in values:
+        if flag.gate and value:
+            gates += _gate(setting, settings, warnings)
+        elif flag.name in values:
             values[flag.name] = value
         elif not flag.help and value != flag.default_value:
-            raise ConfigError(f"{setting.source} is not supported by this version of twistedetcd")
+            raise _unsupported(setting)
+    values["feature-gates"] = _obeyed_gates(settings, gates)
     return {flag.field: _in_unit(flag, values[flag.name]) for flag in flags}
+
+
+def _unsupported(setting: _Setting) -> ConfigError:
+    return ConfigError(f"{setting.source} is not supported by this version of twistedetcd")
+
+
+def _gate(setting: _Setting, settings: _Settings, warnings: list[str]) -> tuple[str]:
+    """The gate that an old switch opens."""
+    gate = setting.flag.gate
+    if any(given.startswith(f"{gate}=") for given in _gates_given(settings)):
+        raise ConfigError(
+            f"cannot set --{setting.flag.name} and --feature-gates={gate} at the same time, "
+            "please use --feature-gates only"
+        )
+    warnings.append(f"{setting.source} is an old name: use feature-gates={gate}=true")
+    return (f"{gate}=true",)
+
+
+def _gates_given(settings: _Settings) -> tuple[str, ...]:
+    value = _given(settings, "feature-gates")
+    return value if isinstance(value, tuple) else ()
+
+
+def _obeyed_gates(settings: _Settings, old: tuple[str, ...]) -> tuple[str, ...]:
+    """All gates that stand otherwise than by default; refuses those that we do not obey."""
+    given = _gates_given(settings)
+    if any(gate.partition("=")[0] not in OBEYED_GATES for gate in given):
+        raise _unsupported(settings["feature-gates"])
+    gates = tuple(sorted({*given, *old}))
+    if gates == ("LeaseCheckpointPersist=true",):
+        raise ConfigError(
+            "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint"
+        )
+    return gates
 
 
 def _in_unit(flag: Flag, value: Value) -> Value | float:

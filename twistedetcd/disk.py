@@ -28,8 +28,10 @@ from twistedetcd.config import Config
 from twistedetcd.errors import BackendError, ConfigError, MemberError, WALSnapshotError
 from twistedetcd.files.probe import median_sync_seconds
 from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, IFiles, PluginOption, RunInThread
+from twistedetcd.lease.lessor import Lessor
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
+from twistedetcd.mvcc.work import finish
 from twistedetcd.raft.errors import InvariantError
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
@@ -48,6 +50,8 @@ from twistedetcd.wal.reading import Recovered
 from twistedetcd.wire import Metadata, decode_metadata, encode_metadata
 
 REACTOR_SYNC_SECONDS_MAX = 0.005  # a disk slower than this would hold up everything else in the reactor
+CHECKPOINT_SECONDS = 300.0  # how often what remains of a long lease is noted, if it is at all
+_UINT64 = 2**64 - 1
 _log = Logger()
 
 
@@ -71,6 +75,7 @@ class Disk:
         backend: The engine.
         pending: The overlay over it.
         store: The keys.
+        lessor: The leases, and which keys they have.
         cluster: The members.
         mark: How far the backend is.
 
@@ -153,14 +158,29 @@ class Disk:
         self.pending = pending = Pending(backend)
         self._closers.append(pending.close)
         self.store = Store(pending, self._config.compaction_batch_limit)
+        self.lessor = Lessor(
+            pending,
+            self._config.lease_ttl_min_seconds,
+            CHECKPOINT_SECONDS if self._config.lease_checkpoint else None,
+        )
         self.cluster = Cluster(pending)
         self.mark = AppliedMark(pending)
         try:
-            for _ in self.store.restore():
-                pass
+            self.lessor.restore()
+            self._attach(finish(self.store.restore()))
             self.cluster.restore()
         except (ValueError, DecodeError) as error:
             raise MemberError(f"the backend in {self._snap_dir} is damaged: {error}") from error
+
+    def _attach(self, lease_of: Mapping[bytes, int]) -> None:
+        """Give keys their leases back."""
+        missing = [lease_id for key, lease_id in lease_of.items() if not self.lessor.attach(key, lease_id)]
+        if missing:
+            _log.error(
+                "{count} keys have a lease that does not exist, such as {lease:x}; they stay without one",
+                count=len(missing),
+                lease=missing[0] & _UINT64,
+            )
 
     def raft(self, draw: Callable[[int], int]) -> tuple[RawNode, MemoryStorage]:
         """The raft of a new member, or of the one that the log is of; ``draw`` is a `randrange`."""

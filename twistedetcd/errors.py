@@ -136,6 +136,27 @@ class LeaseNotFoundError(EtcdError):
     message = "etcdserver: requested lease not found"
 
 
+class LeaseExistError(EtcdError):
+    """A lease of that id is there already."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: lease already exists"
+
+
+class LeaseTTLTooLargeError(EtcdError):
+    """More than 9,000,000,000 seconds."""
+
+    code = Code.OUT_OF_RANGE
+    message = "etcdserver: too large lease TTL"
+
+
+class NotPrimaryError(EtcdError):
+    """The member stopped leading while a renewal waited.  Upstream has no code for it."""
+
+    code = Code.UNKNOWN
+    message = "not a primary lessor"
+
+
 class NoLeaderError(EtcdError):
     """The caller asked for a member with a leader, and there is none."""
 
@@ -157,6 +178,13 @@ class TimeoutError(EtcdError):
     message = "etcdserver: request timed out"
 
 
+class AppliedTooSlowlyError(EtcdError):
+    """What was committed when a lease was asked about was not applied in time."""
+
+    code = Code.UNAVAILABLE
+    message = "etcdserver: request timed out, waiting for the applied index took too long"
+
+
 class EmptyWatchRangeError(EtcdError):
     """A watch's range ends before it begins; told in the response, the stream goes on."""
 
@@ -174,6 +202,30 @@ class UnreadResponsesError(EtcdError):
 
     code = Code.RESOURCE_EXHAUSTED
     message = "twistedetcd: too many responses unread on this stream"
+
+
+class SessionExpiredError(EtcdError):
+    """One who waited for a lock has lost its place: its lease ended, or somebody deleted its key."""
+
+    message = "mutex: session is expired"
+
+
+class ElectionNotLeaderError(EtcdError):
+    """The candidate does not lead: it was not elected, has resigned, or its lease ended."""
+
+    message = "election: not leader"
+
+
+class ElectionNoLeaderError(EtcdError):
+    """There is no candidate."""
+
+    message = "election: no leader"
+
+
+class MissingLeaderKeyError(EtcdError):
+    """A request about a leader does not say which."""
+
+    message = '"leader" field must be provided'
 
 
 class StoppedError(EtcdError):

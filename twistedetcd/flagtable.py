@@ -210,6 +210,9 @@ FEATURE_GATES: Mapping[str, bool] = MappingProxyType(
 )
 """Every gate, and how it stands by default."""
 
+OBEYED_GATES = frozenset({"LeaseCheckpoint", "LeaseCheckpointPersist"})
+"""Those that may stand otherwise."""
+
 
 def _gates(text: str) -> Value:
     """Only the gates that stand otherwise than by default."""
@@ -219,7 +222,7 @@ def _gates(text: str) -> Value:
         if name not in FEATURE_GATES:
             raise ValueError(f"unrecognized feature gate: {name}")
         if _bool(setting) is not FEATURE_GATES[name]:
-            changed.append(f"{name}={setting}")
+            changed.append(f"{name}={str(_bool(setting)).lower()}")
     return tuple(changed)
 
 
@@ -249,6 +252,7 @@ class Flag:
         zero: What a zero, or nothing, stands for when it does not mean itself.
         ignored: Accepted for the sake of old scripts; changes nothing.
         replaced_by: The flag that this one is an old name of.
+        gate: The feature gate that this switch is an old name of, if that is one we obey.
     """
 
     name: str
@@ -258,6 +262,7 @@ class Flag:
     zero: str | None = None
     ignored: bool = False
     replaced_by: str | None = None
+    gate: str = ""
 
     @property
     def field(self) -> str:
@@ -354,6 +359,11 @@ SUPPORTED: Mapping[str, tuple[Flag, ...]] = MappingProxyType(
                 "compaction-sleep-interval", DURATION, "0", "a compaction's rest between batches", zero="10ms"
             ),
         ),
+        "Features": (
+            Flag(
+                "feature-gates", GATES, "", "LeaseCheckpoint=true: leases keep what remained over a restart"
+            ),
+        ),
     }
 )
 """What fills a field of `Config`, by the heading it has in the help text."""
@@ -411,11 +421,13 @@ _KNOWN: tuple[tuple[Flag, ...], ...] = (
     _known(DURATION, "0", "warning-unary-request-duration", zero="300ms"),
     _known(DURATION, "0", "corrupt-check-time"),
     _known(DURATION, "1m", "compact-hash-check-time"),
-    _known(GATES, "", "feature-gates"),
     # Old switches of feature gates, each with the gate's default.
     _known(BOOL, "false", "experimental-stop-grpc-service-on-defrag experimental-initial-corrupt-check"),
-    _known(BOOL, "false", "experimental-compact-hash-check-enabled experimental-enable-lease-checkpoint"),
-    _known(BOOL, "false", "experimental-enable-lease-checkpoint-persist"),
+    _known(BOOL, "false", "experimental-compact-hash-check-enabled"),
+    (
+        Flag("experimental-enable-lease-checkpoint", BOOL, "false", gate="LeaseCheckpoint"),
+        Flag("experimental-enable-lease-checkpoint-persist", BOOL, "false", gate="LeaseCheckpointPersist"),
+    ),
     _known(BOOL, "true", "experimental-txn-mode-write-with-shared-buffer"),
 )
 

@@ -538,6 +538,127 @@ class IKV(IReadView):
         """
 
 
+class ILessor(Interface):
+    """
+    The leases of the cluster.  Ids are signed 64-bit numbers and not 0; TTLs are whole seconds.
+
+    Every member has the same leases with the same keys, by the same committed entries.  When they end, only
+    the *primary* knows, which is the lessor of the leader: it counts from `promote` to `demote`, on a clock
+    that its caller reads.  A time is in seconds, not negative, and never before one that was given before.
+    """
+
+    lease_of = Attribute("The keys that have a lease, and its id; empty while no key has one.")
+    primary = Attribute("Whether it counts.")
+    granted = Attribute("Ids of the leases whose time the primary does not count yet; see `count_granted`.")
+
+    def restore() -> None:
+        """
+        Read the leases that the backend has; their keys are attached by whoever reads the keys.
+
+        Raises:
+            BackendError: A lease does not read back; the backend is damaged.
+        """
+
+    def __contains__(lease_id: int) -> bool:
+        """Whether there is such a lease."""
+
+    def __len__() -> int:
+        """How many there are."""
+
+    def grant(lease_id: int, ttl_seconds: int) -> int:
+        """
+        Make a lease; returns its TTL, which is raised to the shortest that is allowed.
+
+        Raises:
+            LeaseNotFoundError: The id is 0.
+            LeaseTTLTooLargeError: The TTL is above the longest.
+            LeaseExistError: The id is taken.
+        """
+
+    def revoke(lease_id: int) -> None:
+        """
+        Forget a lease that has no keys any more.
+
+        Raises:
+            LeaseNotFoundError: There is no such lease.
+        """
+
+    def checkpoint(lease_id: int, remaining_ttl_seconds: int) -> None:
+        """Note what remains of a lease, 0 for all of it; the next primary counts from there."""
+
+    def attach(key: bytes, lease_id: int) -> bool:
+        """
+        A key was put with a lease, 0 for none; it leaves the one that it had.
+
+        Returns:
+            False if there is no such lease; then the key has none.
+        """
+
+    def detach(key: bytes) -> None:
+        """A key was deleted, or put without a lease."""
+
+    def keys(lease_id: int, limit: int) -> list[bytes]:
+        """
+        The first ``limit`` keys of a lease, ascending.
+
+        Raises:
+            LeaseNotFoundError: There is no such lease.
+        """
+
+    def promote(now: float, extend_seconds: float) -> Work[None]:
+        """
+        Begin to count: this member leads, and has applied all that was acknowledged before.
+
+        Each lease ends after what remained of it at its last checkpoint, else after its TTL, and always
+        ``extend_seconds`` later, since it could not be renewed while there was no leader.  Of a thousand
+        leases and more only so many end in one second.
+
+        Returns:
+            To be done soon; leases that it has not come to yet can be asked for and renewed meanwhile.
+        """
+
+    def demote() -> None:
+        """Stop counting: no lease ends until the next `promote`."""
+
+    def count_granted(now: float) -> None:
+        """Count the leases that were granted since this was called last; call it when they are applied."""
+
+    def renew(lease_id: int, now: float) -> int | None:
+        """
+        Have a lease last for its TTL from now on.
+
+        Returns:
+            The TTL; 0 if there is no such lease.  ``None`` if that cannot be said yet: it has `ended`, and is
+            revoked soon, or it has a checkpoint, which must be set to 0 first.
+        """
+
+    def ended(lease_id: int, now: float) -> bool:
+        """Whether a lease is over, revoked or not."""
+
+    def time_to_live(lease_id: int, now: float) -> tuple[float, int]:
+        """
+        The seconds that remain of a lease, negative if it ended, and its TTL.
+
+        Raises:
+            LeaseNotFoundError: There is no such lease.
+        """
+
+    def due(now: float, limit: int, again_seconds: float) -> tuple[list[int], bool]:
+        """
+        Leases that ended, at most ``limit``; each is told again later, in case it is not revoked.
+
+        Returns:
+            Their ids, those that ended first in front; and whether the look was complete, or came upon the
+            limit.  If not, look again at once.
+        """
+
+    def checkpoints(now: float, limit: int) -> list[tuple[int, int]]:
+        """Leases that need a `checkpoint`, and what remains of each; at most ``limit``."""
+
+    def by_expiry() -> Work[list[int]]:
+        """The ids of all leases; on a primary those that end first in front."""
+
+
 class IWatch(Interface):
     """Somebody's wish to hear of a range's changes, as `IWatchable.watch` returns it."""
 

@@ -34,4 +34,7 @@ CLUSTER = b"cluster"
 
 CLUSTER_VERSION = b"clusterVersion"  # text, "3.6.0"
 
+LEASE = b"lease"
+"""lease: lease id, 8 bytes big-endian → ``leasepb.Lease``."""
+
 STORAGE_FORMAT = b"3.6.0"

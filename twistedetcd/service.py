@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import random
 import resource
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from twisted.application.service import MultiService
+from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort
+from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -43,6 +45,7 @@ from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.protocols.turn import Turn
 from twistedetcd.raft.types import Snapshot
 from twistedetcd.server.committer import Committer
+from twistedetcd.server.leases import Leases
 from twistedetcd.server.member import EtcdServer
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.server.snapshots import Snapshots
@@ -143,6 +146,13 @@ class EtcdService(MultiService):
             ),
             cluster_id=disk.identity.cluster_id,
             store=disk.store,
+            leases=Leases(
+                clock=clock,
+                monotonic=_monotonic(clock),
+                lessor=disk.lessor,
+                extend_seconds=config.election_timeout_ms / 1000,
+                retry_seconds=_request_timeout_seconds(config),
+            ),
             watches=Watches(disk.store, self._receiver_failed),
             pending=disk.pending,
             cluster=disk.cluster,
@@ -223,7 +233,9 @@ class EtcdService(MultiService):
         unfinished = disk.store.unfinished_compaction
         if unfinished is not None:
             member.compact_later(unfinished, disk.store.resume_compaction(unfinished))
-        applier = chain(StoreApplier(disk.store, disk.cluster, member.header, member.compact_later))
+        applier = chain(
+            StoreApplier(disk.store, disk.lessor, disk.cluster, member.header, member.compact_later)
+        )
         return member.start(node, committer, snapshots, applier, mark.index, mark.term)
 
     def _thread_pool(self, name: str, threads: int) -> RunInThread:
@@ -321,6 +333,11 @@ class _HalfCloseable(ProtocolWrapper):
 
     def writeConnectionLost(self) -> None:
         self.wrappedProtocol.writeConnectionLost()
+
+
+def _monotonic(clock: IReactorTime) -> Callable[[], float]:
+    """Seconds that nobody sets: a reactor's own clock is the wall's, a clock in a test is what it is."""
+    return time.monotonic if isinstance(clock, ReactorBase) else clock.seconds
 
 
 def _request_timeout_seconds(config: Config) -> float:

@@ -52,6 +52,7 @@ class FakeStream(FakeCall):
     def __init__(self, *headers: tuple[bytes, bytes]) -> None:
         super().__init__(*headers)
         self.done = False
+        self.finished = False
         self.queue: SendQueue | None = None
         self.window: int | None = None
         self._sent = bytearray()
@@ -89,6 +90,11 @@ class FakeStream(FakeCall):
     def fail(self, code: Code, message: str) -> None:
         self.done = True
         super().fail(code, message)
+
+    def finish(self) -> None:
+        """It ended well."""
+        assert not self.done, "ended twice"
+        self.done = self.finished = True
 
     def messages(self) -> list[bytes]:
         """What the client received since it was asked last."""

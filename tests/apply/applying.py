@@ -11,6 +11,7 @@ from twistedetcd.apply.responses import Header
 from twistedetcd.apply.store import StoreApplier
 from twistedetcd.cluster.members import Cluster
 from twistedetcd.interfaces import Work
+from twistedetcd.lease.lessor import Lessor
 from twistedetcd.mvcc.work import finish
 from twistedetcd.pb.rpc_pb2 import (
     CompactionRequest,
@@ -18,6 +19,13 @@ from twistedetcd.pb.rpc_pb2 import (
     Compare,
     DeleteRangeRequest,
     DeleteRangeResponse,
+    LeaseCheckpoint,
+    LeaseCheckpointRequest,
+    LeaseCheckpointResponse,
+    LeaseGrantRequest,
+    LeaseGrantResponse,
+    LeaseRevokeRequest,
+    LeaseRevokeResponse,
     PutRequest,
     PutResponse,
     RangeRequest,
@@ -29,24 +37,33 @@ from twistedetcd.raft.types import Entry
 
 CLUSTER_ID, MEMBER_ID, TERM = 0xCDF818194E3A8C32, 0x8E9E05C52164694D, 3
 ENTRY = Entry(TERM, 10)
+TTL_MIN_SECONDS = 2
 RESPONSES: dict[str, Any] = {
     kinds.PUT: PutResponse,
     kinds.DELETE_RANGE: DeleteRangeResponse,
     kinds.TXN: TxnResponse,
     kinds.COMPACTION: CompactionResponse,
+    kinds.LEASE_GRANT: LeaseGrantResponse,
+    kinds.LEASE_REVOKE: LeaseRevokeResponse,
+    kinds.LEASE_CHECKPOINT: LeaseCheckpointResponse,
 }
 
 
 class Applying:
     """The end of a chain, with its store."""
 
-    def __init__(self) -> None:
-        self.stack = Stack()
+    def __init__(self, stack: Stack | None = None) -> None:
+        self.stack = Stack() if stack is None else stack
         self.store = self.stack.store
+        self.lessor = Lessor(self.stack.pending, TTL_MIN_SECONDS)
+        self.lessor.restore()
+        for key, lease_id in self.stack.restored.items():
+            self.lessor.attach(key, lease_id)
         self.cluster = Cluster(self.stack.pending)
         self.compactions: list[tuple[int, Work[None]]] = []
         self.applier = StoreApplier(
             self.store,
+            self.lessor,
             self.cluster,
             Header(CLUSTER_ID, MEMBER_ID),
             lambda *work: self.compactions.append(work),
@@ -81,6 +98,16 @@ class Applying:
 
     def compact(self, revision: int) -> CompactionResponse:
         return self.apply(kinds.COMPACTION, CompactionRequest(revision=revision))
+
+    def grant(self, lease_id: int, ttl: int = 60) -> LeaseGrantResponse:
+        return self.apply(kinds.LEASE_GRANT, LeaseGrantRequest(ID=lease_id, TTL=ttl))
+
+    def revoke(self, lease_id: int) -> LeaseRevokeResponse:
+        return self.apply(kinds.LEASE_REVOKE, LeaseRevokeRequest(ID=lease_id))
+
+    def checkpoint(self, lease_id: int, remaining: int) -> LeaseCheckpointResponse:
+        checkpoints = [LeaseCheckpoint(ID=lease_id, remaining_TTL=remaining)]
+        return self.apply(kinds.LEASE_CHECKPOINT, LeaseCheckpointRequest(checkpoints=checkpoints))
 
     def state(self) -> tuple[int, dict[bytes, bytes], int]:
         """All that a request could have changed."""

@@ -12,7 +12,7 @@ from twistedetcd.cluster.members import Member
 from twistedetcd.errors import CompactedError, FutureRevisionError, KeyNotFoundError, LeaseNotFoundError
 from twistedetcd.interfaces import IApplier
 from twistedetcd.pb.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
-from twistedetcd.pb.rpc_pb2 import AlarmRequest, AlarmResponse, LeaseGrantRequest, PutRequest, ResponseHeader
+from twistedetcd.pb.rpc_pb2 import AlarmRequest, AlarmResponse, AuthEnableRequest, PutRequest, ResponseHeader
 from twistedetcd.raft.types import Entry
 
 
@@ -167,9 +167,9 @@ class OtherTests(StoreCase):
 
     def test_unknown_kind(self) -> None:
         """A kind that this version cannot carry out must stop the member, and says which it is."""
-        request = Request("lease_grant", LeaseGrantRequest(ID=1, TTL=5))
+        request = Request("auth_enable", AuthEnableRequest())
         error = self.assertRaises(ValueError, self.member.applier.apply, request, ENTRY)
-        self.assertIn("lease_grant", str(error))
+        self.assertIn("auth_enable", str(error))
 
 
 def _fields(item: object) -> tuple[object, ...]:

@@ -128,6 +128,7 @@ class DiskMember(Running):
             backend=disk.backend,
             pending=disk.pending,
             store=disk.store,
+            lessor=disk.lessor,
             cluster=disk.cluster,
             mark=disk.mark,
             founder=disk.founder._replace(id=disk.identity.node_id),

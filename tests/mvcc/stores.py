@@ -31,7 +31,7 @@ class Stack:
         self.sealed = None
         self.pending = Pending(self.backend)
         self.store = Store(self.pending, self.compaction_batch)
-        run(self.store.restore())
+        self.restored = finish(self.store.restore())  # the lease of each key that has one
 
     # What the committer does.
 

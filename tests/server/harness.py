@@ -18,6 +18,7 @@ from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import Code
 from twistedetcd.interfaces import IWAL, Batch, IBackend, ISnapshotter
+from twistedetcd.lease.lessor import Lessor
 from twistedetcd.mvcc.hash import KeyValueHash
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
@@ -30,6 +31,7 @@ from twistedetcd.raft.storage import MemoryStorage
 from twistedetcd.raft.types import Entry, HardState, Snapshot
 from twistedetcd.server.bootstrap import AppliedMark, check_log_covers, new_raft, restarted_raft
 from twistedetcd.server.committer import Committer
+from twistedetcd.server.leases import Leases
 from twistedetcd.server.member import EtcdServer
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.server.snapshots import Snapshots
@@ -39,6 +41,8 @@ from twistedetcd.wal.memory import MemoryWAL
 TIMEOUT_SECONDS = 7.0
 INTERVAL_SECONDS = 0.1
 TICK_SECONDS = 0.1
+ELECTION_SECONDS = 1.0
+TTL_MIN_SECONDS = 2
 
 
 @implementer(IWAL)
@@ -54,6 +58,14 @@ class HeldWAL(MemoryWAL):
         super().__init__()
         self.holding = holding
         self.held: list[tuple[HardState | None, tuple[Entry, ...], Deferred[None]]] = []
+
+    @classmethod
+    def of(cls, killed: HeldWAL) -> HeldWAL:
+        """What a restart reads of another's log: all that is durable, and nothing that is held."""
+        wal = cls()
+        wal.entries, wal.hard_state = list(killed.entries), killed.hard_state
+        wal.saves = list(killed.saves)
+        return wal
 
     def save(self, state: HardState | None, entries: Sequence[Entry]) -> Deferred[None]:
         assert not self.held, "one writer: the last save has not fired"
@@ -153,6 +165,7 @@ class Parts(NamedTuple):
     backend: IBackend
     pending: Pending
     store: Store
+    lessor: Lessor
     cluster: Cluster
     mark: AppliedMark
     founder: Member
@@ -171,6 +184,7 @@ class Running:
         links: Put before the store in the chain.
         limit: Operations that make a batch full.
         snapshot_count: Entries between two snapshots; ``None`` for none.
+        checkpoint_seconds: As for `Lessor`.
     """
 
     def __init__(
@@ -181,13 +195,16 @@ class Running:
         limit: int = 10_000,
         request_bytes_max: int = 1024 * 1024,
         snapshot_count: int | None = None,
+        checkpoint_seconds: float | None = None,
     ) -> None:
         wal = HeldWAL() if wal is None else wal
         backend = RecordingBackend() if backend is None else backend
         pending = Pending(backend)
         store = Store(pending, compaction_batch=2)
-        for _ in store.restore():
-            pass
+        lessor = Lessor(pending, TTL_MIN_SECONDS, checkpoint_seconds)
+        lessor.restore()
+        for key, lease_id in finish(store.restore()).items():
+            lessor.attach(key, lease_id)
         cluster = Cluster(pending)
         cluster.restore()
         mark = AppliedMark(pending)
@@ -198,7 +215,19 @@ class Running:
         else:
             raft, storage = new_raft(founder, 10, True, lambda n: 0)
         parts = Parts(
-            wal, MemorySnapshotter(), 0, backend, pending, store, cluster, mark, founder, 8, raft, storage
+            wal,
+            MemorySnapshotter(),
+            0,
+            backend,
+            pending,
+            store,
+            lessor,
+            cluster,
+            mark,
+            founder,
+            8,
+            raft,
+            storage,
         )
         self.wal = wal
         self._assemble(parts, links, limit, request_bytes_max, snapshot_count, life=len(wal.saves))
@@ -220,6 +249,7 @@ class Running:
         self.failures: list[Failure] = []
         self.pending, self.store, self.mark, self.raft = parts.pending, parts.store, parts.mark, parts.raft
         self.snapshotter = parts.snapshotter
+        self.lessor = parts.lessor
         self.watches = Watches(self.store)
         self.turn = Turn(self.clock)
         self.member = EtcdServer(
@@ -227,6 +257,9 @@ class Running:
             identity=parts.founder._replace(name="one", client_urls=("http://localhost:2379",)),
             cluster_id=parts.cluster_id,
             store=self.store,
+            leases=Leases(
+                self.clock, self.clock.seconds, self.lessor, ELECTION_SECONDS, retry_seconds=TIMEOUT_SECONDS
+            ),
             watches=self.watches,
             pending=self.pending,
             cluster=parts.cluster,
@@ -275,7 +308,9 @@ class Running:
             wals_max=kept,
             snapshots_max=kept,
         )
-        store_applier = StoreApplier(self.store, parts.cluster, self.member.header, self.member.compact_later)
+        store_applier = StoreApplier(
+            self.store, self.lessor, parts.cluster, self.member.header, self.member.compact_later
+        )
         self.applier = chain(store_applier, links)
 
     def _stamp(self) -> None:

@@ -11,6 +11,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twistedetcd.errors import BackendError, Code, EtcdError, InvalidClientAPIVersionError, UnsupportedError
+from twistedetcd.interfaces import Work
+from twistedetcd.mvcc.work import begin
 from twistedetcd.protocols.grpc import Call, Method, Receiver, Request
 from twistedetcd.server.member import EtcdServer
 
@@ -111,6 +113,19 @@ def unsupported(path: str) -> Method:
 def _failed(call: Call, failure: Failure | None = None) -> None:
     _log.failure("A request failed", failure)
     call.fail(Code.INTERNAL, "internal error")
+
+
+def serve(member: EtcdServer, call: Call, work: Work[list[bytes]]) -> None:
+    """Answer, in parts, with what some work brings: at once if that is quickly done, else when it is."""
+    try:
+        response = begin(work)
+    except EtcdError as error:
+        refuse(call, error)
+    else:
+        if isinstance(response, list):
+            call.reply_in_parts(response)
+        else:
+            answer(call, member.read_slowly(response), call.reply_in_parts)
 
 
 def answer(call: Call, result: Deferred[Any], reply: Callable[[Any], None] | None = None) -> None:

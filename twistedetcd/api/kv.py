@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from twistedetcd.api.calls import answer, check_terms, method, refuse
+from twistedetcd.api.calls import answer, check_terms, method, refuse, serve
 from twistedetcd.api.checks import check_delete_range, check_put, check_range, check_txn
 from twistedetcd.apply import request as kinds
 from twistedetcd.apply import responses, txn
@@ -14,7 +14,7 @@ from twistedetcd.apply.ranges import find
 from twistedetcd.apply.txn import Transaction
 from twistedetcd.errors import Code, EmptyKeyError, EtcdError
 from twistedetcd.interfaces import ITransaction, Work
-from twistedetcd.mvcc.work import Pace, begin
+from twistedetcd.mvcc.work import Pace
 from twistedetcd.pb.rpc_pb2 import (
     CompactionRequest,
     DeleteRangeRequest,
@@ -102,7 +102,7 @@ class KV:
         call.reply(responses.get_response(header, records[0] if records else None))
 
     def _range(self, call: Call, request: RangeRequest) -> None:
-        self._serve(call, self._ranging(request))
+        serve(self._member, call, self._ranging(request))
 
     def _ranging(self, request: RangeRequest) -> Work[list[bytes]]:
         view = self._store.read()
@@ -111,18 +111,6 @@ class KV:
         finally:
             view.end()
         return responses.range_parts(self._header_of(view), *found)
-
-    def _serve(self, call: Call, work: Work[list[bytes]]) -> None:
-        """Answer, in parts, at once if that is quickly done, else when it is."""
-        try:
-            response = begin(work)
-        except EtcdError as error:
-            refuse(call, error)
-        else:
-            if isinstance(response, list):
-                call.reply_in_parts(response)
-            else:
-                answer(call, self._member.read_slowly(response), call.reply_in_parts)
 
     def _header_of(self, view: ITransaction) -> bytes:
         return self._header.field(view.revision, self._member.applied_term)
@@ -144,7 +132,7 @@ class KV:
             self._member.read(self._read_txn, call, transaction)
 
     def _read_txn(self, call: Call, transaction: Transaction) -> None:
-        self._serve(call, self._reading_txn(transaction))
+        serve(self._member, call, self._reading_txn(transaction))
 
     def _reading_txn(self, transaction: Transaction) -> Work[list[bytes]]:
         view = self._store.read()

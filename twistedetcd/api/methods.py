@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from twistedetcd.api.calls import unsupported
+from twistedetcd.api.election import ElectionAPI
 from twistedetcd.api.kv import KV
+from twistedetcd.api.lease import LeaseAPI
+from twistedetcd.api.lock import LockAPI
 from twistedetcd.api.maintenance import ClusterAPI, Health, Maintenance
 from twistedetcd.api.watch import WatchAPI, WatchOptions
+from twistedetcd.api.within import Within
 from twistedetcd.pb.services import METHODS
 from twistedetcd.protocols.grpc import Method
 from twistedetcd.server.member import EtcdServer
@@ -22,11 +26,15 @@ def methods(
         txn_operations_max: ``--max-txn-ops``.
         watch_options: Numbers for the watch service; ``None`` for the usual ones.
     """
+    within = Within(member)
     services = {
         "etcdserverpb.KV": KV(member, txn_operations_max).methods(),
+        "etcdserverpb.Lease": LeaseAPI(member).methods(),
         "etcdserverpb.Watch": WatchAPI(member, watch_options or WatchOptions()).methods(),
         "etcdserverpb.Maintenance": Maintenance(member).methods(),
         "etcdserverpb.Cluster": ClusterAPI(member).methods(),
+        "v3lockpb.Lock": LockAPI(within).methods(),
+        "v3electionpb.Election": ElectionAPI(within).methods(),
         "grpc.health.v1.Health": Health(member).methods(),
     }
     return {

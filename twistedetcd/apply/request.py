@@ -26,6 +26,9 @@ DELETE_RANGE = "delete_range"
 TXN = "txn"
 COMPACTION = "compaction"
 ALARM = "alarm"
+LEASE_GRANT = "lease_grant"
+LEASE_REVOKE = "lease_revoke"
+LEASE_CHECKPOINT = "lease_checkpoint"
 CLUSTER_VERSION_SET = "cluster_version_set"
 CLUSTER_MEMBER_ATTR_SET = "cluster_member_attr_set"
 
@@ -66,6 +69,11 @@ class Encoder:
         self._high = -1
         self._high_bytes = b""
 
+    def take_id(self) -> int:
+        """A positive signed 64-bit number for something else than a request; no other member takes it."""
+        self.next_id += 1
+        return self.next_id - 1 & _INT64_MAX or self.take_id()
+
     def encode(self, kind: str, raw: bytes) -> bytes:
         """The entry's data for one request, given as the client's own bytes."""
         number = self.next_id
@@ -81,6 +89,7 @@ class Encoder:
         )
 
 
+_INT64_MAX = 2**63 - 1
 _LOW_PARTS = tuple(bytes((low & 0x7F | 0x80, low >> 7 | 0x80)) for low in range(1 << 14))
 _LENGTHS = tuple(bytes((length,)) for length in range(16))
 

@@ -23,6 +23,8 @@ RESPONSE_PUT = b"\x12"
 RESPONSE_DELETE_RANGE = b"\x1a"
 RESPONSE_TXN = b"\x22"
 
+_UINT64 = (1 << 64) - 1  # as negative numbers are encoded
+
 _LENGTHS = tuple(varint(length) for length in range(1 << 12))
 _KVS_TABULATED = 1 << 12
 _KVS_STARTS = tuple(_KVS + varint(length) for length in range(_KVS_TABULATED))
@@ -113,6 +115,12 @@ def delete_range_response(header: bytes, deleted: int, previous: Sequence[bytes]
         parts += (b"\x10", varint(deleted))
     parts += [delimited(_PREV_KVS, record) for record in previous]
     return b"".join(parts)
+
+
+def lease_response(header: bytes, lease_id: int, ttl_seconds: int) -> bytes:
+    """``LeaseGrantResponse``, and ``LeaseKeepAliveResponse``, which has the same fields."""
+    ttl = b"\x18" + varint(ttl_seconds) if ttl_seconds else b""
+    return b"%b\x10%b%b" % (header, varint(lease_id & _UINT64), ttl)
 
 
 def txn_parts(header: bytes, succeeded: bool, responses: Sequence[bytes]) -> list[bytes]:

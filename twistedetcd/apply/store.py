@@ -14,10 +14,18 @@ from twistedetcd.apply.request import Request
 from twistedetcd.apply.txn import Transaction, take_apart
 from twistedetcd.cluster.members import Cluster
 from twistedetcd.errors import KeyNotFoundError, LeaseNotFoundError
-from twistedetcd.interfaces import IKV, IApplier, IWriteView, Work
+from twistedetcd.interfaces import IKV, IApplier, ILessor, IWriteView, Work
 from twistedetcd.mvcc.work import SLICE_KEYS, Pace, begin
 from twistedetcd.pb.kv_pb2 import KeyValue
-from twistedetcd.pb.rpc_pb2 import AlarmResponse, DeleteRangeRequest, PutRequest, TxnRequest
+from twistedetcd.pb.rpc_pb2 import (
+    AlarmResponse,
+    DeleteRangeRequest,
+    LeaseCheckpointRequest,
+    LeaseGrantRequest,
+    LeaseRevokeRequest,
+    PutRequest,
+    TxnRequest,
+)
 from twistedetcd.raft.types import Entry
 
 
@@ -28,6 +36,7 @@ class StoreApplier:
 
     Args:
         store: The keys.
+        lessor: The leases.
         cluster: The members.
         header: Makes this member's response headers.
         compact: Takes the work of a compaction that was accepted.
@@ -36,11 +45,14 @@ class StoreApplier:
     def __init__(
         self,
         store: IKV,
+        lessor: ILessor,
         cluster: Cluster,
         header: responses.Header,
         compact: Callable[[int, Work[None]], None],
     ) -> None:
         self._store = store
+        self._lessor = lessor
+        self._lease_of = lessor.lease_of
         self._cluster = cluster
         self._header = header
         self._compact_later = compact
@@ -50,6 +62,9 @@ class StoreApplier:
             kinds.TXN: self._txn,
             kinds.COMPACTION: self._compact,
             kinds.ALARM: self._alarm,
+            kinds.LEASE_GRANT: self._lease_grant,
+            kinds.LEASE_REVOKE: self._lease_revoke,
+            kinds.LEASE_CHECKPOINT: self._lease_checkpoint,
             kinds.CLUSTER_VERSION_SET: self._set_cluster_version,
             kinds.CLUSTER_MEMBER_ATTR_SET: self._set_member_attributes,
         }
@@ -63,11 +78,13 @@ class StoreApplier:
 
     def _put(self, request: PutRequest, entry: Entry) -> bytes:
         if not (request.lease or request.prev_kv or request.ignore_value or request.ignore_lease):
+            if self._lease_of:
+                self._lessor.detach(request.key)
             return self._header.field(self._store.put(request.key, request.value), entry.term)
-        _check_lease(request)
+        self._check_lease(request)
         transaction = self._store.write()
         try:
-            previous = _Writing(transaction).put(request)
+            previous = _Writing(transaction, self._lessor).put(request)
         finally:
             revision = transaction.end()
         return responses.put_response(self._header.field(revision, entry.term), previous)
@@ -77,7 +94,7 @@ class StoreApplier:
 
     def _deleting(self, request: DeleteRangeRequest, entry: Entry) -> Work[bytes]:
         transaction = self._store.write()
-        deleted, previous = yield from _Writing(transaction).delete_range(request, Pace())
+        deleted, previous = yield from _Writing(transaction, self._lessor).delete_range(request, Pace())
         header = self._header.field(transaction.end(), entry.term)
         return responses.delete_range_response(header, deleted, previous)
 
@@ -91,22 +108,61 @@ class StoreApplier:
         view = store.read()
         try:
             path = yield from txn.choose(view, parts, pace)
-            txn.check(view, path, _check_lease)
+            txn.check(view, path, self._check_lease)
         finally:
             view.end()
         transaction = store.write()
-        results = yield from txn.carry_out(_Writing(transaction), path, pace)
+        results = yield from txn.carry_out(_Writing(transaction, self._lessor), path, pace)
         header = self._header.field(transaction.end(), entry.term)
         return responses.txn_response(header, path.succeeded, results)
 
     def _compact(self, request: Any, entry: Entry) -> bytes:
         work = self._store.compact(request.revision)
         self._compact_later(request.revision, work)
-        return self._header.field(self._store.revision, entry.term)
+        return self._current_header(entry)
 
     def _alarm(self, request: Any, entry: Entry) -> bytes:
         # Nothing raises an alarm yet, so there is none to list; the API refuses the other actions.
-        return self._header.field(self._store.revision, entry.term) + AlarmResponse().SerializeToString()
+        return self._current_header(entry) + AlarmResponse().SerializeToString()
+
+    def _lease_grant(self, request: LeaseGrantRequest, entry: Entry) -> bytes:
+        ttl = self._lessor.grant(request.ID, request.TTL)
+        return responses.lease_response(self._current_header(entry), request.ID, ttl)
+
+    def _lease_revoke(self, request: LeaseRevokeRequest, entry: Entry) -> bytes | Work[bytes]:
+        return begin(self._revoking(request.ID, entry))
+
+    def _revoking(self, lease_id: int, entry: Entry) -> Work[bytes]:
+        """The lease and its keys, in key order, go in one transaction."""
+        lessor, pace = self._lessor, Pace()
+        keys = lessor.keys(lease_id, SLICE_KEYS)
+        transaction = self._store.write()
+        while keys:
+            if pace.tired():
+                yield
+            pace.spend(len(keys))
+            for key in keys:
+                transaction.delete(key)
+                lessor.detach(key)
+            keys = lessor.keys(lease_id, SLICE_KEYS)
+        lessor.revoke(lease_id)  # before the end, after which the batch may be sealed
+        return self._header.field(transaction.end(), entry.term)
+
+    def _lease_checkpoint(self, request: LeaseCheckpointRequest, entry: Entry) -> bytes:
+        for checkpoint in request.checkpoints:
+            self._lessor.checkpoint(checkpoint.ID, checkpoint.remaining_TTL)
+        return self._current_header(entry)
+
+    def _current_header(self, entry: Entry) -> bytes:
+        return self._header.field(self._store.revision, entry.term)
+
+    def _check_lease(self, request: PutRequest) -> None:
+        """
+        Raises:
+            LeaseNotFoundError: The lease that the key is to have does not exist.
+        """
+        if request.lease and request.lease not in self._lessor:
+            raise LeaseNotFoundError
 
     def _set_cluster_version(self, request: Any, entry: Entry) -> bytes:
         self._cluster.set_version(request.ver)
@@ -118,19 +174,15 @@ class StoreApplier:
         return b""
 
 
-def _check_lease(request: PutRequest) -> None:
-    """No lease can be granted by this version, so none is ever found."""
-    if request.lease:
-        raise LeaseNotFoundError
-
-
 class _Writing:
-    """Requests on one write transaction."""
+    """Requests on one write transaction; leases hear of what they do to keys."""
 
-    __slots__ = ("_transaction", "count", "range", "scan")
+    __slots__ = ("_lease_of", "_lessor", "_transaction", "count", "range", "scan")
 
-    def __init__(self, transaction: IWriteView) -> None:
+    def __init__(self, transaction: IWriteView, lessor: ILessor) -> None:
         self._transaction = transaction
+        self._lessor = lessor
+        self._lease_of = lessor.lease_of
         self.range = transaction.range
         self.count = transaction.count
         self.scan = transaction.scan
@@ -155,6 +207,8 @@ class _Writing:
                 value = before.value if request.ignore_value else value
                 lease = before.lease if request.ignore_lease else lease
         transaction.put(key, value, lease)
+        if lease or self._lease_of:
+            self._lessor.attach(key, lease)
         return previous if request.prev_kv else None
 
     def delete_range(self, request: DeleteRangeRequest, pace: Pace) -> Work[tuple[int, list[bytes]]]:
@@ -171,6 +225,9 @@ class _Writing:
                 previous += transaction.range(keys[0], keys[-1] + b"\0")[0]
             for key in keys:
                 transaction.delete(key)
+            if self._lease_of:
+                for key in keys:
+                    self._lessor.detach(key)
             deleted += len(keys)
             if len(keys) < SLICE_KEYS:
                 break

@@ -58,15 +58,19 @@ class Store:
 
     # Start.
 
-    def restore(self) -> Work[None]:
+    def restore(self) -> Work[dict[bytes, int]]:
         """
         Build the index from the backend's records.
+
+        Returns:
+            The keys that have a lease, and which.
 
         Raises:
             BackendError: A record does not read back; the backend is damaged.
         """
         marks = [self._pending.get(META, name) for name in (FINISHED_COMPACT, SCHEDULED_COMPACT)]
         last = 1
+        lease_of: dict[bytes, int] = {}
         restore = self._index.restore
         for count, (record_key, record) in enumerate(self._pending.range(KEY, b"", None), 1):
             try:
@@ -75,11 +79,16 @@ class Store:
             except (ValueError, DecodeError) as error:
                 raise BackendError(f"the store is damaged at record {record_key!r}: {error}") from error
             restore(item.key, record_key, varint(item.create_revision), item.version)
+            if item.lease:
+                lease_of[item.key] = item.lease
+            elif lease_of:
+                lease_of.pop(item.key, None)
             if count % _RESTORE_SLICE == 0:
                 yield
         # A crash may come after a trailing tombstone was removed: the revision must not go back.
         self.compact_revision = max(revisions.main_of(mark) if mark else -1 for mark in marks)
         self.revision = max(last, self.compact_revision)
+        return lease_of
 
     @property
     def unfinished_compaction(self) -> int | None:

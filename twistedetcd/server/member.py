@@ -32,6 +32,7 @@ from twistedetcd.pb.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVe
 from twistedetcd.raft.changebytes import decode_change
 from twistedetcd.raft.types import ConfChange, Entry
 from twistedetcd.server.committer import Committer
+from twistedetcd.server.leases import Leases
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.server.readindex import Execute
 from twistedetcd.server.slices import CompactionQueue, Slices
@@ -56,6 +57,7 @@ class EtcdServer:
         identity: This member as its configuration describes it.
         cluster_id: The cluster's id.
         store: The keys.
+        leases: The leases, which belong to nobody yet.
         watches: Who watches them.
         pending: The overlay under ``store``.
         cluster: The members.
@@ -76,6 +78,7 @@ class EtcdServer:
         identity: Member,
         cluster_id: int,
         store: IKV,
+        leases: Leases,
         watches: Any,
         pending: Pending,
         cluster: Cluster,
@@ -97,6 +100,7 @@ class EtcdServer:
         self.header = Header(cluster_id, identity.id)
         self._wake = wake
         self._encoder = encoder
+        self.new_id = encoder.take_id
         self._request_bytes_max = request_bytes_max
         self._request_timeout_seconds = request_timeout_seconds
         self._tell_failed = failed
@@ -118,6 +122,8 @@ class EtcdServer:
         """That entry, and who waits for it."""
         self._compacting = Slices(clock, compaction_pause_seconds)
         self.compactions = CompactionQueue(self._compacting, self.failed)
+        self.leases = leases
+        leases.belong_to(self)
         self.applied_index = 0
         self.applied_term = 0
         self._node: RaftNode | None = None
@@ -160,6 +166,8 @@ class EtcdServer:
         self._proposals = node.proposals
         self._sweep_now()
         node.on_leader.append(self._became_leader)
+        node.on_follower.append(self.leases.follow)
+        node.on_applied.append(self.leases.applied)
         committer.start()
         snapshots.start(node.on_applied)
         node.start(campaign=True)
@@ -201,6 +209,7 @@ class EtcdServer:
         self._reading.stop()
         self._applying.stop()
         self._compacting.stop()
+        self.leases.stop(error)
         self._waits.fail_all(error)
         self._node.reads.fail_all(error)
 
@@ -227,6 +236,11 @@ class EtcdServer:
     def pending_requests(self) -> int:
         """How many requests are on their way through raft."""
         return len(self._pending_requests)
+
+    @property
+    def behind(self) -> bool:
+        """Whether something is committed here that is not applied yet."""
+        return self._slow is not None
 
     def _became_leader(self) -> None:
         """Say who we are and, once, which version the cluster is; then clients can be served."""
@@ -370,6 +384,7 @@ class EtcdServer:
         self._sweep = self._clock.callLater(SWEEP_SECONDS, self._sweep_now)
         now = self._clock.seconds()
         self._new_deadline()  # a turn's requests may wait for a slow save, and later ones join them
+        self.leases.sweep(now)
         self._waits.expire(now, TimeoutError())
         self.node.reads.retry(now, TimeoutError())
 
@@ -491,6 +506,8 @@ class EtcdServer:
             self.node.raft.apply_conf_change(change)
             if entry.index > self.applied_index and isinstance(change, ConfChange) and change.context:
                 self.cluster.add(Member.from_json(change.context))
+        elif self.node.is_leader and entry.term == self.node.raft.term:
+            self.leases.lead()
         if entry.index > self.applied_index:
             self.applied_index, self.applied_term = entry.index, entry.term
 

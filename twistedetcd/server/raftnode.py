@@ -80,6 +80,8 @@ class RaftNode:
         self.reads = ReadIndex(next_context, raft.read_index)
         self.on_leader: list[Callable[[], None]] = []
         """Called when this member has become the leader."""
+        self.on_follower: list[Callable[[], None]] = []
+        """Called when it has another role than before, and does not lead."""
         self.on_applied: list[Callable[[], None]] = []
         """Called when entries were applied, before raft is told: who waited may be written to meanwhile."""
 
@@ -276,9 +278,9 @@ class RaftNode:
         if self.applied_index > self._compact_at:
             self._compact_at = self.applied_index + COMPACT_EVERY
             self._memory_log.compact(self.applied_index, self._raft.status().configuration)
-        if ready.soft_state is not None and ready.soft_state.role == Role.LEADER:
-            for became_leader in self.on_leader:
-                became_leader()
+        if ready.soft_state is not None:
+            for changed in self.on_leader if ready.soft_state.role == Role.LEADER else self.on_follower:
+                changed()
 
     def applied_to(self, index: int, term: int) -> None:
         """Entries that ``apply`` had put off are carried out now, up to this one."""
