@@ -182,7 +182,7 @@ class EtcdService(MultiService):
             storage=storage,
             wal=disk.wal,
             tick_seconds=config.tick_seconds,
-            apply=member.apply,
+            apply=member.applying.apply,
             failed=member.failed,
             next_context=milliseconds << 20,
             catch_up_entries=config.snapshot_catchup_entries,

@@ -288,7 +288,7 @@ class Running:
             storage=parts.storage,
             wal=parts.wal,
             tick_seconds=TICK_SECONDS,
-            apply=self.member.apply,
+            apply=self.member.applying.apply,
             failed=self.member.failed,
             next_context=life << 20,
             catch_up_entries=5000,

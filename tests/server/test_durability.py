@@ -198,7 +198,7 @@ class FailureTests(SynchronousTestCase):
             self.running.store.put(b"half", b"of it")
             raise ZeroDivisionError
 
-        self.running.member._applier.apply = break_down
+        self.running.member.applying._applier.apply = break_down
         first, second = self.running.put(b"1"), self.running.put(b"2")
         self.running.end_turn()
         self.assertEqual([STOPPED, STOPPED], [first.outcome, second.outcome])
@@ -210,7 +210,7 @@ class FailureTests(SynchronousTestCase):
         def break_down(request: Any, entry: Any) -> bytes:
             raise ZeroDivisionError
 
-        self.running.member._applier.apply = break_down
+        self.running.member.applying._applier.apply = break_down
         self.running.wal.holding = True
         put = self.running.put(b"1")
         self.running.end_turn()

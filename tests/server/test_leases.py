@@ -274,7 +274,7 @@ class SlowTests(LeaseCase):
     def test_too_slow(self) -> None:
         """A question that waits for longer than a second is refused with the reason."""
         self.revoke()
-        self.running.member._applying._pause_seconds = 60.0
+        self.running.member.applying._slices._pause_seconds = 60.0
         self.running.one_turn()
         owner = self.renew(1)
         refused: list[EtcdError] = []

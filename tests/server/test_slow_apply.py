@@ -20,7 +20,7 @@ from twistedetcd.pb.rpc_pb2 import (
     TxnResponse,
 )
 from twistedetcd.raft.types import ConfChange, ConfChangeType
-from twistedetcd.server import member as member_module
+from twistedetcd.server import applying
 
 SLICES = 5
 KEYS = SLICES * SLICE_KEYS
@@ -156,7 +156,7 @@ class DeleteTests(SlowCase):
 
     def test_backlog(self) -> None:
         """Behind it only so many entries may wait; more are refused, until it is done."""
-        self.patch(member_module, "BACKLOG_MAX", 2)
+        self.patch(applying, "BACKLOG_MAX", 2)
         self.delete_half()
         for _ in range(2):
             self.running.put(b"k1")

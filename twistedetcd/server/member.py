@@ -4,11 +4,9 @@ One member: requests in, answers out, by way of raft and the applier.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -31,6 +29,7 @@ from twistedetcd.mvcc.pending import Pending
 from twistedetcd.pb.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
 from twistedetcd.raft.changebytes import decode_change
 from twistedetcd.raft.types import ConfChange, Entry
+from twistedetcd.server.applying import Applying
 from twistedetcd.server.committer import Committer
 from twistedetcd.server.leases import Leases
 from twistedetcd.server.raftnode import RaftNode
@@ -43,7 +42,6 @@ from twistedetcd.server.watching import WatchDriver
 
 PROPOSALS_MAX = 5000  # requests that wait to be proposed, beyond which more are refused
 SWEEP_SECONDS = 0.1  # how often waiting requests are looked at for their deadline
-BACKLOG_MAX = 5000  # committed entries that wait to be applied, beyond which requests are refused
 HASHES_MAX = 16  # hashes at work, each with a reader of the engine, beyond which more are refused
 CLUSTER_VERSION = "3.6.0"
 
@@ -115,21 +113,21 @@ class EtcdServer:
         watches.wake = self._watching.wake
         self._reading = Slices(clock)
         self._hashes = 0
-        self._applying = Slices(clock)
-        self._backlog: deque[Entry] = deque()
-        """Committed, and behind an entry that takes many turns."""
-        self._slow: tuple[Entry, Waiter | None] | None = None
-        """That entry, and who waits for it."""
+        self.applying = Applying(
+            clock,
+            self._pending_requests,
+            self._apply_raft_entry,
+            self._applied,
+            lambda index, term: self.node.applied_to(index, term),
+            self.failed,
+        )
         self._compacting = Slices(clock, compaction_pause_seconds)
         self.compactions = CompactionQueue(self._compacting, self.failed)
         self.leases = leases
         leases.belong_to(self)
-        self.applied_index = 0
-        self.applied_term = 0
         self._node: RaftNode | None = None
         self._committer: Committer | None = None
         self._snapshots: Snapshots | None = None
-        self._applier: IApplier | None = None
 
     # Life.
 
@@ -161,8 +159,7 @@ class EtcdServer:
             Exception: What kept it from going on before.
         """
         self._node, self._committer, self._snapshots = node, committer, snapshots
-        self._applier = IApplier(applier)
-        self.applied_index, self.applied_term = applied_index, applied_term
+        self.applying.start(applier, applied_index, applied_term)
         self._proposals = node.proposals
         self._sweep_now()
         node.on_leader.append(self._became_leader)
@@ -185,7 +182,7 @@ class EtcdServer:
         """
         assert self._node is not None and self._committer is not None, "stopped before it was started"
         assert self._snapshots is not None
-        if self._slow is not None:
+        if self.applying.behind:
             # The open batch may hold half of that entry.  The log has all of it, for the next start.
             self._committer.give_up(Failure(StoppedError()))
         self._halt()
@@ -207,7 +204,7 @@ class EtcdServer:
         self.streams.end_all(error)
         self._watching.stop()
         self._reading.stop()
-        self._applying.stop()
+        self.applying.stop()
         self._compacting.stop()
         self.leases.stop(error)
         self._waits.fail_all(error)
@@ -240,7 +237,7 @@ class EtcdServer:
     @property
     def behind(self) -> bool:
         """Whether something is committed here that is not applied yet."""
-        return self._slow is not None
+        return self.applying.behind
 
     def _became_leader(self) -> None:
         """Say who we are and, once, which version the cluster is; then clients can be served."""
@@ -292,7 +289,7 @@ class EtcdServer:
 
     def _begin_turn(self) -> None:
         """Once for all proposals of a turn."""
-        if self.pending.full or len(self._backlog) >= BACKLOG_MAX:
+        if self.pending.full or self.applying.full:
             raise TooManyRequestsError
         self._new_deadline()
         self._wake()
@@ -403,113 +400,33 @@ class EtcdServer:
 
     # Committed entries.
 
-    def apply(self, entries: Sequence[Entry]) -> int:
-        """
-        Carry out committed entries, in order, each exactly once.
+    @property
+    def applied_index(self) -> int:
+        """The last entry whose effects are there."""
+        return self.applying.index
 
-        Returns:
-            The index of the last entry carried out.  After one that takes many turns the others are put off;
-            `RaftNode.applied_to` hears of them.
-
-        Raises:
-            Exception: An entry cannot be carried out; the member must stop.
-        """
-        if self._slow is None:
-            self._apply(iter(entries))
-        else:
-            self._backlog.extend(entries)
-        return self.applied_index
-
-    def _apply(self, entries: Iterator[Entry]) -> None:
-        pending = self._pending_requests
-        apply = self._applier.apply  # type: ignore[union-attr]
-        for entry in entries:
-            data = entry.data
-            if entry.type or not data:
-                self._apply_raft_entry(entry)
-                continue
-            waiting = pending.pop(id(data), None)
-            if entry.index <= self.applied_index:
-                continue  # the backend has its effects already: the log is replayed after a restart
-            if waiting is None:
-                request, waiter = _decoded(entry), None
-            else:
-                _, request, waiter, _ = waiting
-            try:
-                response = apply(request, entry)
-            except EtcdError as error:
-                self._refused(entry, waiter, error)
-            except Exception:
-                if waiter is not None:
-                    waiter.fail(StoppedError.code, StoppedError.message)
-                raise
-            else:
-                if type(response) is not bytes:
-                    self._backlog.extend(entries)
-                    self._apply_slowly(entry, waiter, response)
-                    self.watches.publish()
-                    return
-                # First, for whoever is told may have the batch sealed.
-                self.applied_index, self.applied_term = entry.index, entry.term
-                if waiter is not None:
-                    waiter.reply(response)
-        self.watches.publish()
-        if not self._ready.called:
-            self._check_ready()
-        assert self._committer is not None
-        self._committer.check()
-
-    def _refused(self, entry: Entry, waiter: Waiter | None, error: EtcdError) -> None:
-        """An entry that changed nothing, here and on every other member."""
-        self.applied_index, self.applied_term = entry.index, entry.term
-        if waiter is not None:
-            waiter.fail(error.code, error.message)
-        else:
-            self._log.debug("Entry {index} was refused: {error}", index=entry.index, error=error)
-
-    def _apply_slowly(self, entry: Entry, waiter: Waiter | None, work: Work[bytes]) -> None:
-        """Carry out one entry in many turns; the backlog follows."""
-        self._slow = entry, waiter
-        self._applying.run(work).addCallbacks(self._slowly_applied, self._not_applied).addErrback(self.failed)
-
-    def _slowly_applied(self, response: bytes) -> None:
-        assert self._slow is not None
-        entry, waiter = self._slow
-        self.applied_index, self.applied_term = entry.index, entry.term
-        if waiter is not None:
-            waiter.reply(response)
-        self._apply_backlog()
-
-    def _not_applied(self, failure: Failure) -> None:
-        assert self._slow is not None
-        entry, waiter = self._slow
-        error = failure.value
-        if self._refusal is None and isinstance(error, EtcdError):
-            self._refused(entry, waiter, error)
-            self._apply_backlog()
-            return
-        if waiter is not None:
-            waiter.fail(StoppedError.code, StoppedError.message)
-        if self._refusal is None:
-            self.failed(failure)
-
-    def _apply_backlog(self) -> None:
-        self._slow = None
-        backlog, self._backlog = self._backlog, deque()
-        self._apply(iter(backlog))
-        self.node.applied_to(self.applied_index, self.applied_term)
+    @property
+    def applied_term(self) -> int:
+        """Its term."""
+        return self.applying.term
 
     def _apply_raft_entry(self, entry: Entry) -> None:
         """An entry of raft's own: a leader's first, or a change of membership."""
         if entry.type:
             change = decode_change(entry)
             self.node.raft.apply_conf_change(change)
-            if entry.index > self.applied_index and isinstance(change, ConfChange) and change.context:
+            if entry.index > self.applying.index and isinstance(change, ConfChange) and change.context:
                 self.cluster.add(Member.from_json(change.context))
         elif self.node.is_leader and entry.term == self.node.raft.term:
             self.leases.lead()
-        if entry.index > self.applied_index:
-            self.applied_index, self.applied_term = entry.index, entry.term
+
+    def _applied(self) -> None:
+        """Entries were carried out."""
+        self.watches.publish()
+        if not self._ready.called:
+            self._check_ready()
+        assert self._committer is not None
+        self._committer.check()
 
     def _check_ready(self) -> None:
         """Clients are served once what we said of ourselves in this term, or before, is applied."""
@@ -518,14 +435,6 @@ class EtcdServer:
         in_office = self.node.is_leader and self.applied_term == self.node.raft.term
         if in_office and published and self.cluster.version:
             self._ready.callback(None)
-
-
-def _decoded(entry: Entry) -> Request:
-    """The request of an entry that nobody here waits for: replayed, or somebody else's, or given up on."""
-    try:
-        return kinds.decode(entry.data)
-    except (DecodeError, ValueError) as error:
-        raise ValueError(f"log entry {entry.index} holds no request that this version knows") from error
 
 
 def _stopped(failure: Failure) -> None:
