@@ -104,6 +104,8 @@ def _change(random: Random, files: SimulatedFiles) -> None:
     name = random.choice(segments_in(files, DIRECTORY))
     file = files.open(f"{DIRECTORY}/{name}")
     size = file.size()
+    if not size:
+        return  # an earlier change left nothing of it
     at = random.randrange(size)
     kind = random.randrange(7)
     if kind == 0:
