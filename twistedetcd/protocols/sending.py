@@ -87,7 +87,15 @@ class Sender:
             return 0
         queue = stream.queue
         if queue is None:
-            if not data:
+            size = len(data)
+            if not size:
+                return 0
+            if not self._held and size <= min(FRAME_BYTES_MAX, stream.send_window, self.send_window):
+                # As a small message of a stream that lasts does: it need not be queued.
+                stream.send_window -= size
+                self.send_window -= size
+                self.out_bytes += size
+                self.out.append(frame(DATA, 0, stream.id, data))
                 return 0
             queue = stream.queue = SendQueue()
             self._count_waiting(QUEUE_OVERHEAD_BYTES)
