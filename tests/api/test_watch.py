@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.api.calls import APICase, FakeStream
+from tests.api.test_metrics import samples
 from twistedetcd.api import watch as module
 from twistedetcd.api.methods import methods
+from twistedetcd.api.metrics import Metrics
 from twistedetcd.api.watch import WatchOptions
 from twistedetcd.apply import request as kinds
 from twistedetcd.errors import Code, StoppedError
@@ -395,6 +397,29 @@ class ProgressTests(WatchCase):
         self.running.pump(1.1)
         [response] = self.watcher.received()
         self.assertEqual((False, 0), (response.created, response.watch_id))
+
+
+class MetricsTests(WatchCase):
+    """What ``/metrics`` tells of watches."""
+
+    def test_values(self) -> None:
+        """Streams, watches, those that lag behind, and events as often as they were told."""
+        self.watcher.create()
+        self.watcher.create(b"a")
+        Watcher(self)
+        self.put(b"a")
+        self.watcher.received()
+        self.watcher.open(10)
+        self.put(b"a", bytes(module.QUEUE_BYTES_MAX))
+        self.put(b"a")
+        found = samples(Metrics(self.member).text())
+        for name, value in (
+            ("watch_stream_total", 2),
+            ("watcher_total", 2),
+            ("slow_watcher_total", 2),
+            ("events_total", 3),
+        ):
+            self.assertEqual(value, found[f"etcd_debugging_mvcc_{name}"], name)
 
 
 class SlowTests(WatchCase):

@@ -11,9 +11,10 @@ import resource
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from twistedetcd.api.watch import STREAMS
 from twistedetcd.config import ETCD_VERSION
 from twistedetcd.server.member import EtcdServer
 
@@ -22,16 +23,16 @@ _DESCRIPTORS = "/proc/self/fd"
 
 
 class MemberCollector(Collector):
-    """One member's state as gauges; the totals among them are gauges in etcd, too."""
+    """One member's state; most totals are gauges, as they are in etcd."""
 
     def __init__(self, member: EtcdServer) -> None:
         self._member = member
 
-    def describe(self) -> list[GaugeMetricFamily]:
+    def describe(self) -> list[Metric]:
         """Nothing beforehand: a member may not have started when it is registered."""
         return []
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """The state of now."""
         member = self._member
         raft = member.node.raft.status()
@@ -46,6 +47,9 @@ class MemberCollector(Collector):
             ("etcd_debugging_mvcc_current_revision", "The revision of the store.", store.revision),
             ("etcd_debugging_mvcc_compact_revision", "Up to where it is compacted.", store.compact_revision),
             ("etcd_debugging_mvcc_keys_total", "Keys that exist now.", store.count(b"", b"")),
+            ("etcd_debugging_mvcc_watch_stream_total", "Watch streams.", member.streams.count(STREAMS)),
+            ("etcd_debugging_mvcc_watcher_total", "Watches.", member.watches.count),
+            ("etcd_debugging_mvcc_slow_watcher_total", "Watches that lag behind.", member.watches.lagging),
             ("etcd_mvcc_db_total_size_in_bytes", "Size of the engine's file.", member.pending.size_bytes()),
             (
                 "etcd_mvcc_db_total_size_in_use_in_bytes",
@@ -58,6 +62,9 @@ class MemberCollector(Collector):
         if os.path.isdir(_DESCRIPTORS):
             used = len(os.listdir(_DESCRIPTORS))
             yield GaugeMetricFamily("os_fd_used", "File descriptors in use.", float(used))
+        events = CounterMetricFamily("etcd_debugging_mvcc_events_total", "Events told, to each watch.")
+        events.add_metric([], float(member.watches.delivered))
+        yield events
         yield _named("etcd_server_id", "Who this is.", "server_id", f"{raft.id:x}")
         yield _named("etcd_server_version", "What it runs.", "server_version", ETCD_VERSION)
         if member.cluster.version:

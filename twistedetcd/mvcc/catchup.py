@@ -20,8 +20,7 @@ def read_history(store: Store, first: int, last: int) -> Work[tuple[list[Change]
     """
     Read the changes of some revisions.
 
-    A revision with very many changes takes many slices; a compaction may come in between and take from
-    those up to its own revision.
+    Many changes take many slices; a compaction may come in between and take from those below its revision.
 
     Args:
         store: Whose changes.
@@ -32,15 +31,17 @@ def read_history(store: Store, first: int, last: int) -> Work[tuple[list[Change]
         The changes, in order, and the last revision that they are of: all of it is there.
     """
     changes: list[Change] = []
+    size = 0
     position = revisions.record_key(first, 0)
     while True:
-        part, complete = store.history(position, last, SLICE_KEYS, RECORDS_BYTES_MAX)
+        part, complete = store.history(position, last, SLICE_KEYS, max(RECORDS_BYTES_MAX - size, 1))
         for record_key, record in part:
+            size += len(record)
             main, sub, tombstone = revisions.parse(record_key)
             changes.append(Change(main, revisions.key_of(record), None if tombstone else record))
         if complete:
             return changes, last
-        if main > changes[0].main:
+        if size >= RECORDS_BYTES_MAX and main > changes[0].main:
             # There may be more of the last one.
             while changes[-1].main == main:
                 changes.pop()
