@@ -440,6 +440,51 @@ class KnownTests(RefusalCase):
         self.assertEqual(parsed(), parsed("--backend-batch-limit=0", "--max-concurrent-streams=0"))
         self.assertEqual(parsed(), parsed("--feature-gates=TxnModeWriteWithSharedBuffer=true,AllBeta=0"))
 
+    def test_lease_checkpoint(self) -> None:
+        """The gate of lease checkpoints may be opened, also by its old name, which is mentioned."""
+        self.assertFalse(parsed().lease_checkpoint)
+        for text in ("LeaseCheckpoint=true", "LeaseCheckpoint=1,LeaseCheckpointPersist=T"):
+            config = parsed(f"--feature-gates={text}")
+            self.assertEqual((True, ()), (config.lease_checkpoint, config.warnings), text)
+        old = "experimental-enable-lease-checkpoint"
+        config = parsed(f"--{old}", f"--{old}-persist=true")
+        self.assertEqual(("LeaseCheckpoint=true", "LeaseCheckpointPersist=true"), config.feature_gates)
+        self.assertEqual(
+            {
+                f"--{old} is an old name: use feature-gates=LeaseCheckpoint=true",
+                f"--{old}-persist is an old name: use feature-gates=LeaseCheckpointPersist=true",
+            },
+            set(config.warnings),
+        )
+        self.assertFalse(parsed(f"--{old}=false").lease_checkpoint)
+
+    def test_lease_checkpoint_refused(self) -> None:
+        """What contradicts itself is refused in etcd's words."""
+        old = "experimental-enable-lease-checkpoint"
+        needs = "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint"
+        self.assert_refused(["--feature-gates=LeaseCheckpointPersist=true"], needs)
+        self.assert_refused([f"--{old}-persist"], needs)
+        self.assert_refused(
+            [f"--{old}", "--feature-gates=LeaseCheckpoint=true"],
+            f"cannot set --{old} and --feature-gates=LeaseCheckpoint at the same time, "
+            "please use --feature-gates only",
+        )
+        self.assert_refused(
+            [f"--{old}", "--feature-gates=CompactHashCheck=true"],
+            "--feature-gates is not supported by this version of twistedetcd",
+        )
+
+    def test_shortest_lease(self) -> None:
+        """One and a half election timeouts in ticks, cut off, and in seconds, rounded up."""
+        for heartbeat, election, seconds in (
+            (100, 1000, 2),
+            (100, 500, 1),
+            (300, 1500, 3),
+            (1000, 11_000, 16),
+        ):
+            config = parsed(f"--heartbeat-interval={heartbeat}", f"--election-timeout={election}")
+            self.assertEqual(seconds, config.lease_ttl_min_seconds, (heartbeat, election))
+
     def test_ignored(self) -> None:
         """What etcd itself takes and forgets is taken, with or without a value, and mentioned."""
         config = parsed("--snapshot", "--max-retry-attempts=9", "--v2-deprecation=gone")

@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 from unittest import mock
@@ -31,7 +32,8 @@ from twistedetcd.disk import open_backend
 from twistedetcd.errors import BackendError, Code, ConfigError, MemberError, StoppedError
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.files.probe import SYNCS, median_sync_seconds
-from twistedetcd.pb.rpc_pb2 import CompactionRequest, PutRequest
+from twistedetcd.pb.rpc_pb2 import CompactionRequest, LeaseGrantRequest, PutRequest
+from twistedetcd.schema import LEASE
 from twistedetcd.service import EtcdService
 from twistedetcd.wal.opening import LogOptions
 
@@ -93,11 +95,16 @@ class Waiting:
         self.answered.errback(RuntimeError(f"{code.name}: {message}"))
 
 
+def ask(etcd: EtcdService, kind: str, request: Any) -> Deferred[bytes]:
+    """Any request by way of the log."""
+    waiting = Waiting()
+    etcd.member.propose(kind, request.SerializeToString(), request, waiting)
+    return waiting.answered
+
+
 def put(etcd: EtcdService, key: bytes, value: bytes = b"v") -> Deferred[bytes]:
     """Put a key by way of the log."""
-    request, waiting = PutRequest(key=key, value=value), Waiting()
-    etcd.member.propose("put", request.SerializeToString(), request, waiting)
-    return waiting.answered
+    return ask(etcd, "put", PutRequest(key=key, value=value))
 
 
 class HalfCloser(Protocol):
@@ -188,6 +195,32 @@ class LifeTests(ServiceCase):
         [record], _ = etcd.member.store.range(b"a", None)
         self.assertIn(b"first", record)
         self.assertEqual(1, len(etcd.client_ports))
+
+    @inlineCallbacks
+    def test_leases_come_back(self) -> Any:
+        """After a restart the leases are there with their keys; a key whose lease is not, is told of."""
+        etcd = yield self.started()
+        for lease_id in (-7, 8):
+            yield ask(etcd, "lease_grant", LeaseGrantRequest(ID=lease_id, TTL=60))
+            yield ask(etcd, "put", PutRequest(key=b"k%d" % lease_id, lease=lease_id))
+        etcd.member.pending.delete(LEASE, (8).to_bytes(8, "big"))  # as no entry does
+        yield etcd.stopService()
+        with capturedLogs() as logs:
+            etcd.startService()
+            yield etcd.ready
+        lessor = etcd.member.leases.lessor
+        self.assertEqual(({b"k-7": -7}, 1), (dict(lessor.lease_of), len(lessor)))
+        left, ttl = etcd.member.leases.time_to_live(-7)
+        self.assertEqual((True, 60), (59 <= left <= 61, ttl))
+        told = [formatEvent(event) for event in logs if event["log_level"] == LogLevel.error]
+        self.assertEqual(["1 keys have a lease that does not exist, such as 8; they stay without one"], told)
+
+    def test_nobody_sets_the_time(self) -> None:
+        """Leases are counted on the machine's monotonic clock, or on a test's if that is the reactor."""
+        self.assertIs(time.monotonic, service._monotonic(reactor))
+        clock = MemoryReactorClock()
+        clock.advance(3.0)
+        self.assertEqual(3.0, service._monotonic(clock)())
 
     @inlineCallbacks
     def test_two_in_one_process(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.api.calls import APICase
 from twistedetcd.errors import BackendError, Code, TooManyRequestsError
 from twistedetcd.pb import health_pb2, rpc_pb2
-from twistedetcd.server.member import HASHES_MAX
+from twistedetcd.server.slices import HASHES_MAX
 
 STATUS = "/etcdserverpb.Maintenance/Status"
 HASH_KV = "/etcdserverpb.Maintenance/HashKV"

@@ -83,8 +83,8 @@ class GrantTests(LeaseCase):
 class RevokeTests(LeaseCase):
     """Revoking."""
 
-    def test_keys_go_in_order(self) -> None:
-        """All its keys go in one revision, in byte order, and the lease with them (KF-24)."""
+    def test_kf_24_keys_go_in_order(self) -> None:
+        """All its keys go in one revision, in byte order, and the lease with them."""
         for key in (b"c", b"a", b"b", b"\0", b"other"):
             self.member.put(key, lease=B if key == b"other" else A)
         before = self.member.store.revision
@@ -156,8 +156,8 @@ class AttachTests(LeaseCase):
         self.member.put(b"k", prev_kv=True)
         self.assertEqual([], self.keys(B))
 
-    def test_missing(self) -> None:
-        """A put with a lease that does not exist is refused, alone or anywhere in a transaction (KF-23)."""
+    def test_kf_23_missing(self) -> None:
+        """A put with a lease that does not exist is refused, alone or anywhere in a transaction."""
         self.assertRefused(LeaseNotFoundError, lambda: self.member.put(b"k", lease=MISSING))
         lost = op_put(b"b", lease=MISSING)
         for operations in ([op_put(b"a", lease=A), lost], [op_put(b"a"), op_txn(op_txn(lost))]):

@@ -55,6 +55,15 @@ class EncoderTests(SynchronousTestCase):
                 self.assertEqual(number, InternalRaftRequest.FromString(data).header.ID)
                 self.assertEqual(number + 1, encoder.next_id)
 
+    def test_other_ids(self) -> None:
+        """An id for something else is positive, and no request has it, nor anything else."""
+        encoder = Encoder(MEMBER_BITS - 1)
+        taken = [encoder.take_id() for _ in range(3)]
+        self.assertTrue(all(0 < each < 2**63 for each in taken), taken)
+        data = encoder.encode(kinds.TXN, b"")
+        self.assertEqual(MEMBER_BITS + 2, InternalRaftRequest.FromString(data).header.ID)
+        self.assertEqual([1, 2], [Encoder(first).take_id() for first in (2**63, 2)])
+
     def test_every_kind(self) -> None:
         """A request of each kind is found again in its own field, empty ones too."""
         for field in InternalRaftRequest.DESCRIPTOR.fields:

@@ -7,10 +7,21 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.harness import ELECTION_SECONDS, TIMEOUT_SECONDS, Client, HeldWAL, Running
+from tests.server.harness import (
+    ELECTION_SECONDS,
+    TIMEOUT_SECONDS,
+    TTL_MIN_SECONDS,
+    Client,
+    HeldWAL,
+    RecordingBackend,
+    Running,
+)
 from twistedetcd.apply import request as kinds
 from twistedetcd.backends.memory import MemoryBackend
-from twistedetcd.errors import Code, EtcdError, NoLeaderError
+from twistedetcd.errors import Code, EtcdError, LeaderChangedError, NoLeaderError
+from twistedetcd.lease.lessor import Lessor
+from twistedetcd.mvcc.pending import Pending
+from twistedetcd.mvcc.store import Store
 from twistedetcd.mvcc.work import SLICE_KEYS, finish
 from twistedetcd.pb.rpc_pb2 import (
     LeaseCheckpoint,
@@ -221,7 +232,6 @@ class ExpiryTests(LeaseCase):
         self.patch(leases_module, "REVOKES_MAX", 16)
         self.assertEqual(NOT_PRIMARY, waiting.outcome)
         self.assertRaises(NoLeaderError, self.renew, 1)
-        self.assertRaises(EtcdError, self.leases.time_to_live, 1)
         self.running.pump(60.0)
         self.assertEqual([1], self.there())
         self.leases.lead()
@@ -239,6 +249,15 @@ class ExpiryTests(LeaseCase):
         self.assertEqual(STOPPED, owner.outcome)
         self.running.wal.release()
         self.assertEqual([], self.running.clock.getDelayedCalls())
+
+    def test_kf_40_demoted_before_the_answer(self) -> None:
+        """A leader that was demoted says so when it is asked what remains, and never what it cannot know."""
+        self.grant(1, 5)
+        self.assertEqual((5, 5), self.leases.time_to_live(1))
+        self.leases.follow()
+        self.assertRaises(LeaderChangedError, self.leases.time_to_live, 1)
+        self.leases.lead()
+        self.assertEqual((6, 5), self.leases.time_to_live(1))
 
 
 class SlowTests(LeaseCase):
@@ -294,6 +313,23 @@ class SlowTests(LeaseCase):
         self.restart()
         self.running.pump(0.2)
         self.assertEqual(([2], False), (self.there(), self.has(b"k00000")))
+
+    def test_kf_24_lease_and_keys_go_together(self) -> None:
+        """Wherever the disk is cut off, there is a lease with all its keys, or neither."""
+        self.running.pump(0.2)
+        backend = self.running.backend
+        assert isinstance(backend, RecordingBackend)
+        before = len(backend.batches)
+        self.revoke()
+        self.running.pump(0.5)
+        outcomes = set()
+        for count in range(before, len(backend.batches) + 1):
+            pending = Pending(RecordingBackend(backend.batches[:count]))
+            store, lessor = Store(pending), Lessor(pending, TTL_MIN_SECONDS)
+            lessor.restore()
+            lease_of = finish(store.restore())
+            outcomes.add((1 in lessor, len(lease_of), store.count(b"k", b"l")))
+        self.assertEqual({(True, 4 * SLICE_KEYS, 4 * SLICE_KEYS), (False, 0, 0)}, outcomes)
 
 
 class CheckpointTests(LeaseCase):

@@ -12,17 +12,22 @@ from tests.server.harness import HeldWAL, RecordingBackend, Running
 from twistedetcd.apply import request as kinds
 from twistedetcd.errors import Code, EtcdError, MemberError, StoppedError
 from twistedetcd.interfaces import Batch
-from twistedetcd.pb.rpc_pb2 import AlarmRequest, CompactionRequest, Compare, PutRequest, RequestOp, TxnRequest
+from twistedetcd.mvcc.work import finish
+from twistedetcd.pb.rpc_pb2 import (
+    AlarmRequest,
+    CompactionRequest,
+    Compare,
+    LeaseCheckpoint,
+    LeaseCheckpointRequest,
+    LeaseGrantRequest,
+    LeaseRevokeRequest,
+    PutRequest,
+    RequestOp,
+    TxnRequest,
+)
 from twistedetcd.raft.types import Entry
 from twistedetcd.server.bootstrap import AppliedMark, check_identity, check_log_covers
 from twistedetcd.server.slices import CompactionQueue, Slices
-
-
-def copied(wal: HeldWAL) -> HeldWAL:
-    """What a crash leaves of a log."""
-    left = HeldWAL()
-    left.entries, left.hard_state, left.saves = list(wal.entries), wal.hard_state, list(wal.saves)
-    return left
 
 
 def failing_txn() -> TxnRequest:
@@ -36,11 +41,21 @@ def failing_txn() -> TxnRequest:
     )
 
 
+def leases(running: Running) -> list[int]:
+    """All that are there."""
+    return sorted(finish(running.lessor.by_expiry()))
+
+
 CHANGES_NOTHING = {
     "failed txn": (kinds.TXN, failing_txn()),
     "refused compaction": (kinds.COMPACTION, CompactionRequest(revision=1000)),
     "alarm list": (kinds.ALARM, AlarmRequest()),
     "missing lease": (kinds.PUT, PutRequest(key=b"k", lease=5)),
+    "revoke of a missing lease": (kinds.LEASE_REVOKE, LeaseRevokeRequest(ID=5)),
+    "checkpoint of a missing lease": (
+        kinds.LEASE_CHECKPOINT,
+        LeaseCheckpointRequest(checkpoints=[LeaseCheckpoint(ID=5, remaining_TTL=9)]),
+    ),
 }
 
 
@@ -55,6 +70,11 @@ class CrashTests(SynchronousTestCase):
             running.put(b"same")
             kind, request = list(CHANGES_NOTHING.values())[number % len(CHANGES_NOTHING)]
             running.propose(kind, request)
+            running.propose(kinds.LEASE_GRANT, LeaseGrantRequest(ID=100 + number, TTL=60))
+            for lease_id in (100 + number, 99 + number):  # from the second time on, one that has a key
+                running.propose(kinds.PUT, PutRequest(key=b"leased%d" % (lease_id % 5), lease=lease_id))
+            if number % 3 == 2:
+                running.propose(kinds.LEASE_REVOKE, LeaseRevokeRequest(ID=99 + number))
             if number % 5 == 4:
                 running.propose(kinds.COMPACTION, CompactionRequest(revision=running.store.revision - 3))
             running.end_turn()
@@ -68,10 +88,12 @@ class CrashTests(SynchronousTestCase):
         batches: list[Batch] = before.backend.batches
         self.assertGreater(len(batches), 8)
         for count in range(len(batches) + 1):
-            after = Running(copied(before.wal), RecordingBackend(batches[:count])).start()
+            after = Running(HeldWAL.of(before.wal), RecordingBackend(batches[:count])).start()
             after.pump(0.5)
             self.assertEqual(before.store.revision, after.store.revision, f"batches: {count}")
             self.assertEqual(before.hash(), after.hash(), f"batches: {count}")
+            self.assertEqual(dict(before.lessor.lease_of), dict(after.lessor.lease_of), f"batches: {count}")
+            self.assertEqual(leases(before), leases(after), f"batches: {count}")
             self.assertEqual(before.member.cluster.members, after.member.cluster.members)
             self.successResultOf(after.ready)
             self.successResultOf(after.member.stop())
@@ -80,7 +102,7 @@ class CrashTests(SynchronousTestCase):
         """The same when the commit index on the disk is older than the engine."""
         before = self.life()
         before.pump(0.5)
-        wal = copied(before.wal)
+        wal = HeldWAL.of(before.wal)
         wal.hard_state = wal.hard_state._replace(commit=1)
         after = Running(wal, RecordingBackend(before.backend.batches)).start()
         after.pump(0.5)
@@ -92,7 +114,7 @@ class CrashTests(SynchronousTestCase):
         expected = running.store.revision
         for _ in range(3):
             self.successResultOf(running.member.stop())
-            running = Running(copied(running.wal), RecordingBackend(running.backend.batches)).start()
+            running = Running(HeldWAL.of(running.wal), RecordingBackend(running.backend.batches)).start()
             self.assertEqual(expected, running.store.revision)
             self.successResultOf(running.ready)
         self.assertEqual(4, running.raft.term - 1, "a term for each life")
@@ -112,13 +134,13 @@ class CrashTests(SynchronousTestCase):
             before.end_turn()
             self.successResultOf(before.member.stop())
             self.assertEqual(before.member.applied_index, AppliedMark(before.pending).index, name)
-            after = Running(copied(before.wal), RecordingBackend(before.backend.batches)).start()
+            after = Running(HeldWAL.of(before.wal), RecordingBackend(before.backend.batches)).start()
             self.assertEqual(before.hash(), after.hash(), name)
 
     def test_unknown_entry(self) -> None:
         """An entry that this version cannot read stops the member rather than being passed over."""
         before = Running().start()
-        wal = copied(before.wal)
+        wal = HeldWAL.of(before.wal)
         last = wal.entries[-1]
         wal.entries.append(Entry(last.term, last.index + 1, b"\xff\xff"))
         wal.hard_state = wal.hard_state._replace(commit=last.index + 1)
@@ -185,7 +207,7 @@ class StopTests(SynchronousTestCase):
         running.clock.advance(0)  # the turn that was begun
         self.assertEqual([], running.clock.getDelayedCalls())
         self.assertEqual(0, running.pending.operations)
-        again = Running(copied(running.wal), RecordingBackend(running.backend.batches))
+        again = Running(HeldWAL.of(running.wal), RecordingBackend(running.backend.batches))
         self.assertEqual(1, again.store.range(b"late", None)[1])
         self.assertEqual(0, again.store.range(b"never", None)[1])
 
@@ -211,7 +233,7 @@ class CompactionTests(SynchronousTestCase):
         before.pump(0.02)
         self.successResultOf(before.member.stop())
         self.assertEqual(15, before.store.unfinished_compaction)
-        after = Running(copied(before.wal), RecordingBackend(before.backend.batches)).start()
+        after = Running(HeldWAL.of(before.wal), RecordingBackend(before.backend.batches)).start()
         self.assertEqual(15, after.store.compact_revision)
         after.pump(0.5)
         self.assertIsNone(after.store.unfinished_compaction)

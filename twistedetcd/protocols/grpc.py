@@ -261,6 +261,16 @@ class Connection:
         """Collect a body; hand on the messages that are complete."""
         if call.done:
             return
+        if (
+            call.receiver is not None
+            and not call.partial
+            and data[:1] == b"\0"
+            and int.from_bytes(data[1:5], "big") == len(data) - 5 <= self._message_bytes_max
+        ):
+            # Most messages of a stream that lasts come in a frame of their own.
+            call.receiver.message_received(data[5:])
+            self.http2.consumed(call, len(data))
+            return
         if call.partial is None:
             call.partial = bytearray()
         call.partial += data

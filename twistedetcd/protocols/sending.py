@@ -92,6 +92,17 @@ class Sender:
         if stream.id not in self.streams:
             return 0
         queue = stream.queue
+        if queue is None and len(parts) == 1:
+            size = len(parts[0])
+            room = min(FRAME_BYTES_MAX, stream.send_window, self.send_window)
+            if 0 < size <= room and not self._held and self.out_bytes < TURN_BYTES_MAX:
+                # As a small message of a stream that lasts does: it need not be queued.
+                stream.send_window -= size
+                self.send_window -= size
+                self.out_bytes += size
+                self.answered = True
+                self.out.append(frame(DATA, 0, stream.id, parts[0]))
+                return 0
         for part in parts:
             if part:
                 if queue is None:

@@ -21,6 +21,7 @@ from twistedetcd.errors import (
     AppliedTooSlowlyError,
     Code,
     EtcdError,
+    LeaderChangedError,
     LeaseNotFoundError,
     NoLeaderError,
     NotPrimaryError,
@@ -221,10 +222,10 @@ class Leases:
         Whole seconds that remain of a lease, and its TTL; ``None`` if there is no such lease.
 
         Raises:
-            NotPrimaryError: This member does not lead any more.
+            LeaderChangedError: This member does not lead any more.
         """
         if not self.lessor.primary:
-            raise NotPrimaryError
+            raise LeaderChangedError
         try:
             left, ttl = self.lessor.time_to_live(lease_id, self._now())
         except LeaseNotFoundError:

@@ -34,7 +34,7 @@ from twistedetcd.server.committer import Committer
 from twistedetcd.server.leases import Leases
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.server.readindex import Execute
-from twistedetcd.server.slices import CompactionQueue, Slices
+from twistedetcd.server.slices import CompactionQueue, Hashes, Slices
 from twistedetcd.server.snapshots import Snapshots
 from twistedetcd.server.streams import Streams
 from twistedetcd.server.wait import Waiter, Waits
@@ -42,7 +42,6 @@ from twistedetcd.server.watching import WatchDriver
 
 PROPOSALS_MAX = 5000  # requests that wait to be proposed, beyond which more are refused
 SWEEP_SECONDS = 0.1  # how often waiting requests are looked at for their deadline
-HASHES_MAX = 16  # hashes at work, each with a reader of the engine, beyond which more are refused
 CLUSTER_VERSION = "3.6.0"
 
 
@@ -112,7 +111,7 @@ class EtcdServer:
         self._watching = WatchDriver(clock, IWatchable(watches), self.failed)
         watches.wake = self._watching.wake
         self._reading = Slices(clock)
-        self._hashes = 0
+        self.hash = Hashes(self._reading, store).hash
         self.applying = Applying(
             clock,
             self._pending_requests,
@@ -337,31 +336,6 @@ class EtcdServer:
             Exception: What the work raises.
         """
         return self._reading.run(work)
-
-    def hash(self, revision: int) -> Deferred[Any]:
-        """
-        Hash the store up to a revision, in slices.
-
-        Returns:
-            Fires with a `twistedetcd.mvcc.hash.KeyValueHash`.
-
-        Raises:
-            CompactedError: The revision was compacted.
-            FutureRevisionError: It is yet to come.
-            StoppedError: The member stops, now or before it is done.
-            TooManyRequestsError: As many as there may be are at work.
-        """
-        if self._refusal is not None:
-            raise self._refusal
-        if self._hashes >= HASHES_MAX:
-            raise TooManyRequestsError
-        hashing = self.store.hash(revision)
-        self._hashes += 1
-        return self._reading.run(hashing).addBoth(self._hashed)
-
-    def _hashed(self, result: Any) -> Any:
-        self._hashes -= 1
-        return result
 
     def committed_to_disk(self) -> Deferred[None]:
         """

@@ -10,8 +10,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from twistedetcd.errors import StoppedError
-from twistedetcd.interfaces import Work
+from twistedetcd.errors import StoppedError, TooManyRequestsError
+from twistedetcd.interfaces import IKV, Work
+
+HASHES_MAX = 16  # hashes at work, each with a reader of the engine, beyond which more are refused
 
 
 class Slices:
@@ -22,6 +24,9 @@ class Slices:
         clock: Calls back after the pause.
         pause_seconds: The pause; 0 for the next turn.
         running_max: How many works take turns; others wait for one of them to end.
+
+    Attributes:
+        stopped: Whether nothing runs any more.
     """
 
     def __init__(self, clock: IReactorTime, pause_seconds: float = 0.0, running_max: int = 4) -> None:
@@ -31,7 +36,7 @@ class Slices:
         self._running: deque[tuple[Work[Any], Deferred[Any]]] = deque()
         self._waiting: deque[tuple[Work[Any], Deferred[Any]]] = deque()
         self._next: IDelayedCall | None = None
-        self._stopped = False
+        self.stopped = False
 
     def run(self, work: Work[Any]) -> Deferred[Any]:
         """
@@ -44,7 +49,7 @@ class Slices:
             StoppedError: `stop` came before the end.
             Exception: What ``work`` raises.
         """
-        if self._stopped:
+        if self.stopped:
             return fail(StoppedError())
         done: Deferred[Any] = Deferred()
         room = len(self._running) < self._running_max
@@ -78,7 +83,7 @@ class Slices:
 
     def stop(self) -> None:
         """Give up what is not finished."""
-        self._stopped = True
+        self.stopped = True
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -88,6 +93,46 @@ class Slices:
         for work, done in works:
             work.close()
             done.errback(StoppedError())
+
+
+class Hashes:
+    """
+    Hashes of a store, a few at a time.
+
+    Args:
+        slices: Runs them.
+        store: What is hashed.
+    """
+
+    def __init__(self, slices: Slices, store: IKV) -> None:
+        self._slices = slices
+        self._store = store
+        self._running = 0
+
+    def hash(self, revision: int) -> Deferred[Any]:
+        """
+        Hash the store up to a revision, in slices.
+
+        Returns:
+            Fires with a `twistedetcd.mvcc.hash.KeyValueHash`.
+
+        Raises:
+            CompactedError: The revision was compacted.
+            FutureRevisionError: It is yet to come.
+            StoppedError: The member stops, now or before it is done.
+            TooManyRequestsError: As many as there may be are at work.
+        """
+        if self._slices.stopped:
+            raise StoppedError
+        if self._running >= HASHES_MAX:
+            raise TooManyRequestsError
+        hashing = self._store.hash(revision)
+        self._running += 1
+        return self._slices.run(hashing).addBoth(self._hashed)
+
+    def _hashed(self, result: Any) -> Any:
+        self._running -= 1
+        return result
 
 
 class CompactionQueue:

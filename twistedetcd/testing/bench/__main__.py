@@ -129,6 +129,7 @@ def _prepared(
     return Bench(
         children=children,
         generators=Generators(children),
+        renewals=Generators(children, "renewals"),
         h2load=h2load,
         directory=directory,
         etcd=start_etcd(children, etcd, directory),

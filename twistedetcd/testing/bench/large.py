@@ -26,12 +26,16 @@ from twistedetcd.testing.bench.rows import (
     BIG_RANGE,
     COMPACTING,
     DELETING,
+    GRANT,
     HASHING,
     LARGE_ROWS,
     MEMORY,
     PUT,
     RANGE,
     RESTART,
+    REVOKE,
+    REVOKING,
+    TXN,
     LargeRow,
 )
 from twistedetcd.testing.bench.servers import Server
@@ -43,6 +47,7 @@ POLL_SECONDS = 0.1
 FILL_AT_ONCE = 10_000
 FILL_STREAMS = 100
 TURN_GOAL_MS = 50.0
+LEASE_ID = 1
 DELETE, COMPACT = "/etcdserverpb.KV/DeleteRange", "/etcdserverpb.KV/Compact"
 HASH = "/etcdserverpb.Maintenance/HashKV"
 
@@ -142,12 +147,15 @@ class Large:
         if row is MEMORY:
             figures(result, server).append(resident_bytes(server.pid) / (1 << 20))
             return
+        if row is REVOKING:
+            self._lease(server)
         self._longest_turn(server)
         works = {
             BIG_RANGE: self._big_range,
             HASHING: self._hash,
             DELETING: self._delete,
             COMPACTING: self._compact,
+            REVOKING: self._revoke,
         }
         puts = SmallPuts(server.port)
         puts.start()
@@ -203,6 +211,20 @@ class Large:
     def _compact(self, server: Server) -> None:
         request = rpc_pb2.CompactionRequest(revision=server.revision(), physical=True)
         self._call(server, COMPACT, request)
+
+    def _lease(self, server: Server) -> None:
+        """Put a fifth as many keys anew, with a lease."""
+        self._call(server, GRANT, rpc_pb2.LeaseGrantRequest(ID=LEASE_ID, TTL=messages.LEASE_SECONDS))
+        for _ in server.client.call_each(TXN.encode(), list(messages.filling(self.keys // 5, LEASE_ID))):
+            pass
+        settle(server.pid)
+
+    def _revoke(self, server: Server) -> None:
+        self._call(server, REVOKE, rpc_pb2.LeaseRevokeRequest(ID=LEASE_ID))
+        count = rpc_pb2.RangeRequest(key=messages.key(0), range_end=messages.key(self.keys), count_only=True)
+        left = rpc_pb2.RangeResponse.FromString(self._call(server, RANGE, count)).count
+        if left > self.keys - self.keys // 5:
+            raise BenchError(f"{server.name}: {left:,} keys are there after the revoke.")
 
     def _call(self, server: Server, path: str, request: Message) -> bytes:
         client = Client(server.port, WORK_SECONDS_MAX)

@@ -102,10 +102,12 @@ class Generators:
 
     Args:
         children: Takes the processes.
+        module: What they run.
     """
 
-    def __init__(self, children: Children) -> None:
+    def __init__(self, children: Children, module: str = "generator") -> None:
         self._children = children
+        self._module = f"twistedetcd.testing.bench.{module}"
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def run(self, port: int, path: str, messages: Sequence[bytes], requests: int, streams: int) -> Outcome:
@@ -116,7 +118,7 @@ class Generators:
             BenchError: One of them failed.
         """
         while len(self._processes) < len(messages):
-            command = [sys.executable, "-m", "twistedetcd.testing.bench.generator"]
+            command = [sys.executable, "-m", self._module]
             self._processes.append(self._children.spawn(command, stdin=subprocess.PIPE))
         processes = self._processes[: len(messages)]
         for process, message in zip(processes, messages, strict=True):

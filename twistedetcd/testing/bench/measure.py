@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from twistedetcd.pb.rpc_pb2 import LeaseRevokeRequest
 from twistedetcd.testing.bench import load, messages
 from twistedetcd.testing.bench.processes import BenchError, Children
-from twistedetcd.testing.bench.rows import PUT, TXN, Row, Table
+from twistedetcd.testing.bench.rows import GRANT, KEEP_ALIVE, PUT, REVOKE, TXN, Row, Table
 from twistedetcd.testing.bench.servers import Server
 
 CORE_SHARE_MAX = 0.7
@@ -79,6 +80,7 @@ class Bench:
     Attributes:
         children: Takes the generators.
         generators: Our own.
+        renewals: Our own for streams that keep leases alive.
         h2load: Where the other one is.
         directory: For the request bodies.
         etcd: The one.
@@ -91,6 +93,7 @@ class Bench:
 
     children: Children
     generators: load.Generators
+    renewals: load.Generators
     h2load: str
     directory: Path
     etcd: Server
@@ -177,26 +180,50 @@ class Bench:
         requests = [row.message(key) for key in keys]
         problems = []
         answer_bytes = 0
-        if not row.writes:
+        if row.path == KEEP_ALIVE:
+            self._grant(server, keys, row.streams)
+        elif not row.writes:
             for key, request in zip(keys, requests, strict=True):
                 answer = server.client.call(row.path.encode(), request)
                 answer_bytes += 5 + len(answer)
-                problem = messages.range_problem(answer, row.keys_expected(key))
+                problem = row.problem(answer, key)
                 if problem:
                     problems.append(problem)
         before, cpu_before = server.revision(), server.cpu_seconds()
         each = count // row.connections
         if row.table is Table.CHANGING:
             outcome = self.generators.run(server.port, row.path, requests, each, row.streams)
+        elif row.path == KEEP_ALIVE:
+            outcome = self.renewals.run(server.port, row.path, requests, each, row.streams)
         else:
             bodies, url = self._bodies(requests), server.url(row.path)
             outcome = load.h2load(self.children, self.h2load, url, bodies, each, row.streams)
         cpu = server.settle() - cpu_before
         grown = server.revision() - before
+        if row.path == KEEP_ALIVE:
+            self._revoke(server, keys, row.streams)
         problems += judge(outcome, count, grown, count if row.writes else 0, answer_bytes * each)
         return Run(
             count, outcome.seconds, cpu, max(outcome.core_shares), outcome.cpu_seconds, tuple(problems)
         )
+
+    def _grant(self, server: Server, keys: Sequence[bytes], streams: int) -> None:
+        """Have a lease for each stream."""
+        ids = [lease_id for key in keys for lease_id in messages.own_leases(key, streams)]
+        for _ in server.client.call_each(GRANT.encode(), [messages.grant(b"", lease_id) for lease_id in ids]):
+            pass
+
+    def _revoke(self, server: Server, keys: Sequence[bytes], streams: int) -> None:
+        """
+        Have no more than before.
+
+        Raises:
+            CallError: A lease is not there: it ended while it was kept alive.
+        """
+        ids = [lease_id for key in keys for lease_id in messages.own_leases(key, streams)]
+        requests = [LeaseRevokeRequest(ID=lease_id).SerializeToString() for lease_id in ids]
+        for _ in server.client.call_each(REVOKE.encode(), requests):
+            pass
 
     def _bodies(self, requests: Sequence[bytes]) -> list[Path]:
         """The requests as files, each with gRPC's prefix."""

@@ -15,6 +15,8 @@ RANGE_KEYS = 1000
 VALUE = random.Random(256).randbytes(256)
 HOT_KEY = b"hot/key/0000000000"
 _PREFIX = b"bench/000000001"  # of the keys 1000 to 1999
+LEASE_SECONDS = 3600  # longer than any measurement
+LEASES_APART = 1000  # more than a connection has streams
 _OWN_KEYS_FROM = 2000  # below KEYS_MIN with all that `own_key` adds
 _ROUNDS_APART = 50
 
@@ -57,11 +59,27 @@ def txn(name: bytes) -> bytes:
     return rpc_pb2.TxnRequest(compare=[compare], success=[success]).SerializeToString()
 
 
-def filling(keys: int) -> Iterator[bytes]:
-    """Transactions that put the first ``keys`` keys; all of one size."""
+def grant(name: bytes, lease_id: int = 0) -> bytes:
+    """A lease whose id the server chooses, whatever ``name`` is."""
+    return rpc_pb2.LeaseGrantRequest(TTL=LEASE_SECONDS, ID=lease_id).SerializeToString()
+
+
+def keep_alive(name: bytes) -> bytes:
+    """Renews the first of the leases of the connection that has this key."""
+    return rpc_pb2.LeaseKeepAliveRequest(ID=own_leases(name, 1)[0]).SerializeToString()
+
+
+def own_leases(name: bytes, count: int) -> range:
+    """Ids of leases that no other connection has."""
+    first = int(name.rpartition(b"/")[2]) * LEASES_APART
+    return range(first, first + count)
+
+
+def filling(keys: int, lease_id: int = 0) -> Iterator[bytes]:
+    """Transactions that put the first ``keys`` keys, with a lease if there is one; all of one size."""
     for start in range(0, keys, LOAD_OPERATIONS):
         operations = [
-            rpc_pb2.RequestOp(request_put=rpc_pb2.PutRequest(key=key(number), value=VALUE))
+            rpc_pb2.RequestOp(request_put=rpc_pb2.PutRequest(key=key(number), value=VALUE, lease=lease_id))
             for number in range(start, start + LOAD_OPERATIONS)
         ]
         yield rpc_pb2.TxnRequest(success=operations).SerializeToString()
@@ -79,6 +97,17 @@ def range_problem(response: bytes, keys: Sequence[bytes]) -> str | None:
         return f"the range counted {answer.count} keys of {len(keys)}"
     if any(pair.value != VALUE for pair in answer.kvs):
         return "the range held a value that nobody put"
+    return None
+
+
+def grant_problem(response: bytes) -> str | None:
+    """What is wrong with a LeaseGrantResponse, or ``None``."""
+    try:
+        answer = rpc_pb2.LeaseGrantResponse.FromString(response)
+    except DecodeError:
+        return "the answer is not a LeaseGrantResponse"
+    if not answer.ID or answer.TTL != LEASE_SECONDS:
+        return f"the lease was granted for {answer.TTL} s, not {LEASE_SECONDS}"
     return None
 
 

@@ -11,6 +11,9 @@ from twistedetcd.testing.bench import messages
 from twistedetcd.testing.bench.processes import BenchError
 
 PUT, RANGE, TXN = (f"/etcdserverpb.KV/{method}" for method in ("Put", "Range", "Txn"))
+GRANT, REVOKE, KEEP_ALIVE = (
+    f"/etcdserverpb.Lease/Lease{method}" for method in ("Grant", "Revoke", "KeepAlive")
+)
 
 
 class Table(Enum):
@@ -19,6 +22,7 @@ class Table(Enum):
     MANY = "A store of many keys"
     HOT = "One key with many revisions"
     CHANGING = "A different grpc-timeout on every call"
+    LEASES = "Leases"
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Row:
     @property
     def writes(self) -> bool:
         """Whether each call raises the revision by one."""
-        return self.path != RANGE
+        return self.path in (PUT, TXN)
 
     @property
     def in_flight(self) -> int:
@@ -60,9 +64,12 @@ class Row:
             return messages.HOT_KEY
         return messages.own_key(ROWS.index(self), round_number, connection)
 
-    def keys_expected(self, key: bytes) -> list[bytes]:
-        """The keys that a range must answer with."""
-        return messages.range_keys() if self.message is messages.range_many else [key]
+    def problem(self, answer: bytes, key: bytes) -> str | None:
+        """What is wrong with the answer to a call that does not write, or ``None``."""
+        if self.path == GRANT:
+            return messages.grant_problem(answer)
+        keys = messages.range_keys() if self.message is messages.range_many else [key]
+        return messages.range_problem(answer, keys)
 
 
 ROWS = (
@@ -78,6 +85,10 @@ ROWS = (
     Row("H4", "range, lone", Table.HOT, RANGE, messages.range_one, 1, 1, 1.0),
     Row("T1", "put, 500 in flight", Table.CHANGING, PUT, messages.put, 10, 50, 1.3),
     Row("T3", "range, 500 in flight", Table.CHANGING, RANGE, messages.range_one, 10, 50, 1.7),
+    Row("P12G", "lease grant, 500 in flight", Table.LEASES, GRANT, messages.grant, 10, 50, 1.0),
+    Row(
+        "P12K", "lease keep-alive, on 500 streams", Table.LEASES, KEEP_ALIVE, messages.keep_alive, 10, 50, 1.0
+    ),
 )
 """The goals of the second and third table are those of the same work in the first."""
 
@@ -105,7 +116,8 @@ BIG_RANGE = LargeRow("L1", "slowest put beside a range of a tenth of the keys", 
 HASHING = LargeRow("L2", "slowest put beside a HashKV of all", "ms", None)
 DELETING = LargeRow("L3", "slowest put beside a delete of all keys", "ms", None)
 COMPACTING = LargeRow("L4", "slowest put beside a compaction of all revisions", "ms", None)
-LARGE_ROWS = (MEMORY, RESTART, BIG_RANGE, HASHING, DELETING, COMPACTING)
+REVOKING = LargeRow("L5", "slowest put beside the revoke of a lease with a fifth as many keys", "ms", None)
+LARGE_ROWS = (MEMORY, RESTART, BIG_RANGE, HASHING, DELETING, COMPACTING, REVOKING)
 """In the order they are measured: each leaves what the next one needs."""
 
 
