@@ -456,9 +456,11 @@ class ITransaction(IReadView):
 
     def scan(
         key: bytes, end: bytes | None, revision: int = 0, limit: int | None = None
-    ) -> Iterator[tuple[list[bytes], int]]:
+    ) -> Iterator[tuple[list[bytes], int, int]]:
         """
-        As `IReadView.range`, a slice at each ``next()``: records, and how many keys they stand for.
+        As `IReadView.range`, a slice at each ``next()``.
+
+        Each item is: records; how many keys they stand for; how many keys were looked at to find them.
 
         Args:
             key: As for `range`.

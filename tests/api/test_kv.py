@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.api.calls import APICase, FakeCall
 from tests.api.test_methods import DELETE, PUT, RANGE
+from twistedetcd.apply import ranges
 from twistedetcd.errors import Code, StoppedError
 from twistedetcd.mvcc.work import SLICE_KEYS
 from twistedetcd.pb.rpc_pb2 import (
@@ -245,6 +246,51 @@ class SlowReadTests(APICase):
             self.assertEqual((self.KEYS, self.KEYS), (len(response.kvs), response.count))
             newest = max(kv.mod_revision for kv in response.kvs)
             self.assertEqual(request.revision or response.header.revision, newest)
+
+    def test_what_answers_little(self) -> None:
+        """It is the keys looked at that make a slice, not those found."""
+        many = RangeRequest(key=b"k", range_end=b"l")
+        before = self.running.store.revision
+        self.running.propose("delete_range", DeleteRangeRequest(key=b"k", range_end=b"l"))
+        for _ in range(8):
+            self.running.one_turn()
+        for fields in (
+            {"count_only": True, "revision": before},
+            {"limit": 1, "revision": before},
+            {"revision": 1},
+            {"count_only": True, "revision": 2},
+        ):
+            request = RangeRequest(**fields)
+            request.MergeFrom(many)
+            _, turns = self.turns(RANGE, request)
+            self.assertLess(self.KEYS // SLICE_KEYS, turns, fields)
+
+    def test_order(self) -> None:
+        """Sorting takes its turns as well, and ties keep the order of the keys."""
+        self.patch(ranges, "SORT_RUN_KEYS", 300)
+        for number in range(0, self.KEYS, 7):
+            self.running.put(b"k%05d" % number, b"%d" % (number % 5))
+        self.running.end_turn()
+        revision = self.running.store.revision
+        plain, _ = self.turns(RANGE, RangeRequest(key=b"k", range_end=b"l", revision=revision))
+        assert plain.replied is not None
+        kvs = RangeResponse.FromString(plain.replied).kvs
+        for order, limit in (("ASCEND", 0), ("DESCEND", 0), ("ASCEND", 1234), ("DESCEND", 5)):
+            request = RangeRequest(
+                key=b"k",
+                range_end=b"l",
+                revision=revision,
+                sort_target="VALUE",
+                sort_order=order,
+                limit=limit,
+            )
+            call, turns = self.turns(RANGE, request)
+            assert call.replied is not None
+            response = RangeResponse.FromString(call.replied)
+            expected = sorted(kvs, key=lambda kv: kv.value, reverse=order == "DESCEND")
+            self.assertEqual(expected[: limit or None], list(response.kvs))
+            self.assertEqual((bool(limit), self.KEYS), (response.more, response.count))
+            self.assertLessEqual(2 * self.KEYS // SLICE_KEYS, turns)
 
     def test_txn(self) -> None:
         """A transaction that only reads does so at one revision, compares included."""

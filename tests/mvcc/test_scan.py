@@ -17,10 +17,10 @@ KEYS = [b"%02d" % number for number in range(12)]
 SEEDS = 150
 
 
-def collect(parts: Iterator[tuple[list[bytes], int]]) -> tuple[list[bytes], int]:
+def collect(parts: Iterator[tuple[list[bytes], int, int]]) -> tuple[list[bytes], int]:
     """All records, and the count."""
     records, count = [], 0
-    for part, keys in parts:
+    for part, keys, _ in parts:
         records += part
         count += keys
     return records, count
@@ -88,7 +88,7 @@ class ScanTests(SynchronousTestCase):
             view = store.read()
             found: list[bytes] = []
             keys = 0
-            for part, counted in view.scan(key, end, revision, limit):
+            for part, counted, _ in view.scan(key, end, revision, limit):
                 found += part
                 keys += counted
                 slices += 1

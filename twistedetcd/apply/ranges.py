@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from heapq import merge
+from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -12,6 +14,8 @@ from twistedetcd.mvcc.work import SLICE_KEYS, Pace
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.pb.rpc_pb2 import RangeRequest
 
+SORT_RUN_KEYS = 4 * SLICE_KEYS
+"""Keys that are sorted at once; of larger ranges such runs are merged."""
 _FROM_KEY = b"\0"
 _INT64_MAX = 2**63 - 1
 
@@ -77,23 +81,49 @@ def find(view: ITransaction, request: RangeRequest, pace: Pace) -> Work[Found]:
     records: list[bytes] = []
     sort_keys: list[Any] = []
     count = 0
-    for part, keys in view.scan(request.key, interval_end(request.range_end), request.revision, wanted):
+    parts = view.scan(request.key, interval_end(request.range_end), request.revision, wanted)
+    for part, keys, looked_at in parts:
         if pace.tired():
             yield
-        pace.spend(len(part))
+        pace.spend(looked_at)
         count += keys
         if filtered and not request.count_only:
             part = [record for record in part if _passes(request, KeyValue.FromString(record))]
         if by is not None:
             sort_keys += [by(KeyValue.FromString(record)) for record in part]
         records += part
+    more = bool(limit) and not request.count_only and len(records) > limit
     if by is not None:
         descending = request.sort_order == RangeRequest.DESCEND
-        order = sorted(range(len(records)), key=sort_keys.__getitem__, reverse=descending)
-        records = [records[position] for position in order]
-    more = bool(limit) and not request.count_only and len(records) > limit
-    kvs = yield from _as_fields(records[:limit] if more else records, request.keys_only, pace)
+        records = yield from _sorted(records, sort_keys, descending, limit or len(records), pace)
+    elif more:
+        records = records[:limit]
+    kvs = yield from _as_fields(records, request.keys_only, pace)
     return Found(kvs, more, count)
+
+
+def _sorted(
+    records: list[bytes], keys: list[Any], descending: bool, limit: int, pace: Pace
+) -> Work[list[bytes]]:
+    """The first ``limit`` records in the order of their keys; ties stay as they are."""
+    by = keys.__getitem__
+    runs = []
+    for at in range(0, len(records), SORT_RUN_KEYS):
+        if pace.tired():
+            yield
+        run = range(at, min(at + SORT_RUN_KEYS, len(records)))
+        pace.spend(len(run))
+        runs.append(sorted(run, key=by, reverse=descending))
+    if len(runs) < 2:
+        return [records[position] for run in runs for position in run[:limit]]
+    ordered: list[bytes] = []
+    merged = islice(merge(*runs, key=by, reverse=descending), limit)
+    while part := list(islice(merged, SLICE_KEYS)):
+        if pace.tired():
+            yield
+        pace.spend(len(part))
+        ordered += [records[position] for position in part]
+    return ordered
 
 
 def _as_fields(records: list[bytes], keys_only: bool, pace: Pace) -> Work[list[bytes]]:

@@ -127,10 +127,10 @@ def _holds(view: ITransaction, compare: Compare) -> bool:
 
 def _all_hold(view: ITransaction, compare: Compare, pace: Pace) -> Work[bool]:
     found = False
-    for records, _ in view.scan(compare.key, interval_end(compare.range_end)):
+    for records, _, looked_at in view.scan(compare.key, interval_end(compare.range_end)):
         if pace.tired():
             yield
-        pace.spend(len(records))
+        pace.spend(looked_at)
         if not all(_matches(compare, KeyValue.FromString(record)) for record in records):
             return False
         found = found or bool(records)

@@ -8,8 +8,11 @@ from twistedetcd.mvcc.index import Index
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.work import SLICE_KEYS
 
-Part = tuple[list[bytes], int]
-"""Records in key order, and how many keys they stand for: more than there are records, above a limit."""
+Part = tuple[list[bytes], int, int]
+"""
+Records in key order; how many keys they stand for, which are more than there are records above a limit; and
+how many keys were looked at, which are more again where some did not exist at the revision.
+"""
 
 
 def scan(
@@ -40,7 +43,7 @@ def scan(
     while True:
         if is_present():
             if left == 0:
-                yield [], index.count(key, end)
+                yield [], index.count(key, end), 1  # which costs next to nothing
                 return
             wanted = SLICE_KEYS if left is None else min(left, SLICE_KEYS)
             names, record_keys = index.items(key, end, wanted)
@@ -54,7 +57,7 @@ def scan(
                 record_keys = record_keys[:left]
         if left is not None:
             left -= len(record_keys)
-        yield pending.records(record_keys), found
+        yield pending.records(record_keys), found, len(names)
         if len(names) < wanted:
             return
         # No iteration over a tree survives a change to it: go on behind the last key.

@@ -59,7 +59,7 @@ class ReadTransaction:
         main = self._checked(revision)
         if end is None:
             records, count = self.range(key, None, main)
-            return iter([(records[:limit], count)])
+            return iter([(records[:limit], count, 1)])
         store = self._store
         return scan(self._index, self._pending, key, end, limit, main, lambda: store.shows(main))
 
@@ -147,7 +147,7 @@ class WriteTransaction:
         main = self._checked(revision)
         if end is None:
             records, count = self.range(key, None, main)
-            return iter([(records[:limit], count)])
+            return iter([(records[:limit], count, 1)])
         present = main == self.revision
         return scan(self._index, self._pending, key, end, limit, main, lambda: present)
 
