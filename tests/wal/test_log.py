@@ -19,7 +19,9 @@ from twistedetcd.raft.types import ConfState, Entry, HardState
 from twistedetcd.testing.wal import entry
 from twistedetcd.wal.log import SegmentedWAL
 from twistedetcd.wal.opening import LogOptions, exists
-from twistedetcd.wal.reading import Recovered, verify
+from twistedetcd.wal.reading import Reading, Recovered, verify
+from twistedetcd.wal.record import ENTRY, STATE
+from twistedetcd.wire import encode_entry, encode_hard_state
 
 METADATA = b"\x08\x01\x10\x02"
 OPTIONS = LogOptions(run_in_worker=execute, segment_bytes=4096)
@@ -510,3 +512,35 @@ class SlowDiskTests(LogCase):
     def test_fast(self) -> None:
         """A second, and the time that writing takes, is not."""
         self.assertEqual([], self.warnings(1.0))
+
+
+class DisguisedTests(LogCase):
+    """The checksum does not cover a record's type: what another type makes of a record must be told apart."""
+
+    def refused(self, why: str, *records: tuple[int, bytes]) -> None:
+        """The last of these records is refused, and that is why."""
+        reading = Reading(0, 0)
+        for kind, data in records[:-1]:
+            reading._take(kind, data)
+        with self.assertRaises(ValueError) as raised:
+            reading._take(*records[-1])
+        self.assertIn(why, str(raised.exception))
+
+    def test_state_as_an_entry(self) -> None:
+        """It has its term as type, its vote as term, its commit index as index, and no data."""
+        log = [(ENTRY, encode_entry(Entry(1, index, b"x"))) for index in (1, 2, 3)]
+        state = [(STATE, encode_hard_state(HardState(1, 7, 2)))]
+        self.refused(
+            "changes the membership, but not how", *log, (ENTRY, encode_hard_state(HardState(1, 7, 2)))
+        )
+        member = 0x8E9E05C52164694D
+        disguised = (ENTRY, encode_hard_state(HardState(2, member, 2)))
+        self.refused(f"has the term {member}, far above", *log, *state, disguised)
+        self.refused("unknown type 3", *log, (ENTRY, encode_hard_state(HardState(3, 7, 2))))
+        self.refused(
+            "another than before, of the same term 1", *log, (ENTRY, encode_entry(Entry(1, 2, b"y")))
+        )
+
+    def test_entry_as_a_state(self) -> None:
+        """It has more than a state has."""
+        self.refused("not a hard state", (STATE, encode_entry(Entry(1, 1, b"x"))))

@@ -20,6 +20,7 @@ from twistedetcd.wire import (
 )
 
 _ENTRY_TYPES = frozenset(map(int, EntryType))
+_TERM_JUMP_MAX = 1 << 32  # more elections than there ever were; a vote taken for a term is beyond it
 
 
 class Recovered(NamedTuple):
@@ -131,6 +132,16 @@ class Reading:
             raise ValueError(f"slice out of range: entry {entry.index} where {expected} is the next")
         if place and entry.term < self.entries[place - 1].term:
             raise ValueError(f"entry {entry.index} has a lower term than the one before it")
+        if entry.term > self.hard_state.term + _TERM_JUMP_MAX:
+            raise ValueError(f"entry {entry.index} has the term {entry.term}, far above the one before it")
+        if entry.type == EntryType.CONF_CHANGE and not entry.data:
+            raise ValueError(f"entry {entry.index} changes the membership, but not how")
+        if (
+            place < len(self.entries)
+            and self.entries[place] != entry
+            and self.entries[place].term == entry.term
+        ):
+            raise ValueError(f"entry {entry.index} is another than before, of the same term {entry.term}")
         # A new leader's entries replace those of the old one, and all after them.
         del self.entries[place:]
         self.entries.append(entry)

@@ -23,6 +23,7 @@ from twistedetcd.wal.segments import segments_in
 
 DIRECTORY = "wal"
 METADATA = b"\x08\x01\x10\x02"
+MEMBER = 0x8E9E05C52164694D  # as large as the ids of members are
 _OPTIONS = LogOptions(run_in_worker=execute, segment_bytes=4096)
 _NAMED = re.compile(rf"{DIRECTORY}/[0-9a-f]{{16}}-[0-9a-f]{{16}}\.wal is corrupt at offset [0-9]+: ")
 
@@ -92,7 +93,7 @@ def _make(random: Random) -> _Saved:
         for entry in batch:
             log.append(entry)
             entries.add(tuple(log))
-        state = HardState(term, 1, random.randrange(state.commit, len(log) + 1))
+        state = HardState(term, MEMBER, random.randrange(state.commit, len(log) + 1))
         states.add(state)
         wal.save(state, batch)
     wal.close()
