@@ -535,7 +535,7 @@ class DisguisedTests(LogCase):
         )
         member = 0x8E9E05C52164694D
         disguised = (ENTRY, encode_hard_state(HardState(2, member, 2)))
-        self.refused(f"has the term {member}, far above", *log, *state, disguised)
+        self.refused(f"has the term {member}, far above", *log, (STATE, data), disguised)
         self.refused("unknown type 3", *log, (ENTRY, encode_hard_state(HardState(3, 7, 2))))
         self.refused(
             "another than before, of the same term 1", *log, (ENTRY, encode_entry(Entry(1, 2, b"y")))
