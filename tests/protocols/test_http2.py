@@ -24,6 +24,7 @@ from tests.protocols.client import (
     window,
 )
 from tests.protocols.client import settings as setting
+from twistedetcd.protocols import sending
 from twistedetcd.protocols.framing import (
     ACK,
     CONNECTION_WINDOW,
@@ -699,6 +700,22 @@ class SendingWindowTests(Case):
         responses.take(b"".join(self.server.out))
         self.assertEqual((content, True), (responses[1].body, responses[1].ended))
         self.assertEqual(({}, 0), (self.server.streams, self.server.waiting_bytes))
+
+    def test_output_that_is_not_taken(self) -> None:
+        """Above a limit streams wait for it, as for a window; others too, until it was taken."""
+        self.patch(sending, "OUT_BYTES_MAX", 1000)
+        one, two = self.open(1), self.open(3)
+        self.server.send_headers(one, OK.head)
+        self.server.send_headers(two, OK.head)
+        self.assertEqual(0, self.server.send_data(one, bytes(1200)))
+        self.assertEqual(300, self.server.send_data(one, bytes(300)))
+        self.assertEqual(10, self.server.send_data(two, bytes(10)))
+        self.assertEqual([(1, 1200)], self.body())
+        self.assertTrue(self.server.congested)
+        self.server.written()
+        self.assertEqual([one, two], [stream for _, stream, _ in self.server.release()])
+        self.assertEqual([(1, 300), (3, 10)], self.body())
+        self.assertEqual((False, 0), (self.server.congested, self.server.waiting_bytes))
 
     def test_writable(self) -> None:
         """send_data() says how much waits; WRITABLE comes once, when nothing does."""

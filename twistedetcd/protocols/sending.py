@@ -87,6 +87,20 @@ class Sender:
             return 0
         queue = stream.queue
         if queue is None:
+            length = len(data)
+            if (
+                0 < length <= FRAME_BYTES_MAX
+                and length <= stream.send_window
+                and length <= self.send_window
+                and not self._held
+                and self.out_bytes < OUT_BYTES_MAX
+            ):
+                # It goes at once, and whole, as most do.
+                stream.send_window -= length
+                self.send_window -= length
+                self.out_bytes += length
+                self.out.append(frame(DATA, 0, stream.id, data))
+                return 0
             if not data:
                 return 0
             queue = stream.queue = SendQueue()
