@@ -9,9 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.server.harness import Running
 from twistedetcd.api.calls import terms
 from twistedetcd.api.methods import methods
+from twistedetcd.api.watchbytes import message_prefix
 from twistedetcd.errors import Code
 from twistedetcd.protocols.framing import SendQueue
-from twistedetcd.protocols.grpc import Request, message_prefix
+from twistedetcd.protocols.grpc import Request
 
 Response = TypeVar("Response")
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from twistedetcd.mvcc.events import Batch
-from twistedetcd.protocols.grpc import message_prefix
 from twistedetcd.wire import varint
 
 _ID = b"\x10"  # WatchResponse 2
@@ -53,6 +52,11 @@ def events_field(events: Sequence[bytes]) -> bytes:
 def _event_field(event: bytes) -> bytes:
     length = len(event)
     return (_STARTS[length] if length < _TABULATED else _EVENTS + varint(length)) + event
+
+
+def message_prefix(length: int) -> bytes:
+    """What gRPC puts before a message of so many bytes that is not compressed."""
+    return b"\0" + length.to_bytes(4, "big")
 
 
 class Told:

@@ -28,14 +28,7 @@ UNREAD = "grpc: too many bytes of responses unread on this connection"
 _OPENED, _WHOLE, _DATA, _ENDED, _RESET, _WRITABLE, _ = EventKind
 _HEAD: list[Header] = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _OK = WholeResponse(encode(_HEAD), encode([(b"grpc-status", b"0")]))
-
-
-def message_prefix(length: int) -> bytes:
-    """What stands before a message of so many bytes that is not compressed."""
-    return b"\0" + length.to_bytes(4, "big")
-
-
-_PREFIXES = [message_prefix(length) for length in range(SMALL_MESSAGE_BYTES)]
+_PREFIXES = [b"\0" + length.to_bytes(4, "big") for length in range(SMALL_MESSAGE_BYTES)]
 
 
 class Receiver(Protocol):
@@ -110,7 +103,7 @@ class Call(Stream):
             self.fail(Code.RESOURCE_EXHAUSTED, problem)
             return
         else:
-            prefix = message_prefix(length)
+            prefix = b"\0" + length.to_bytes(4, "big")
         self.done = True
         if not connection.has_output:
             connection.has_output = True
@@ -136,15 +129,13 @@ class Call(Stream):
         Returns:
             Bytes that wait for the client to open its window; `Receiver.writable` tells when they went.
         """
-        if self.done:
-            return 0
         if len(message) > SENT_MESSAGE_BYTES_MAX and (problem := self._unfit(len(message))):
             self.break_off(Code.RESOURCE_EXHAUSTED, problem)
             return 0
-        return self.send_prefixed(message_prefix(len(message)) + message)
+        return self.send_prefixed(b"\0" + len(message).to_bytes(4, "big") + message)
 
     def send_prefixed(self, messages: bytes) -> int:
-        """As `send`, for any number of messages, each with its `message_prefix`."""
+        """As `send`, for any number of messages, each with gRPC's prefix: a zero byte and its length."""
         if self.done:
             return 0
         self.connection.touch()
