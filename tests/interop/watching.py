@@ -22,7 +22,7 @@ BARRIER = 1_000_000
 
 
 class Stream:
-    """One watch stream; a thread reads it."""
+    """One watch stream; a thread reads it, while ``reading`` is set."""
 
     def __init__(self, server: Server, metadata: tuple[tuple[str, str], ...] = ()) -> None:
         self._requests: queue.SimpleQueue[WatchRequest | None] = queue.SimpleQueue()
@@ -32,6 +32,8 @@ class Stream:
             request_serializer=WatchRequest.SerializeToString,
             response_deserializer=WatchResponse.FromString,
         )
+        self.reading = threading.Event()
+        self.reading.set()
         self._call = handle(iter(self._requests.get, None), metadata=metadata)
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -39,6 +41,7 @@ class Stream:
         try:
             for response in self._call:
                 self._responses.put(response)
+                self.reading.wait()
         except grpc.RpcError as error:
             self._responses.put(error)
 

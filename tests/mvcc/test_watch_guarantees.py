@@ -310,9 +310,9 @@ class GuaranteesCase(SynchronousTestCase):
 
 
 class GuaranteesTests(GuaranteesCase):
-    """They hold (KF-34)."""
+    """They hold."""
 
-    def test_random(self) -> None:
+    def test_kf_34_whatever_happens(self) -> None:
         """Every watch is told of exactly what happened."""
         checked = 0
         for seed in SEEDS:

@@ -36,8 +36,19 @@ from twistedetcd.testing.bench.load import Outcome, parse_h2load
 from twistedetcd.testing.bench.machine import cpu_model, filesystem
 from twistedetcd.testing.bench.measure import Result, Run, judge
 from twistedetcd.testing.bench.processes import BenchError, Children, parse_stat
-from twistedetcd.testing.bench.rows import ROWS, Table, select
+from twistedetcd.testing.bench.rows import (
+    FANOUT,
+    IDLE,
+    LATENCY,
+    ROWS,
+    WATCH_ROWS,
+    Table,
+    select,
+    select_watch,
+)
 from twistedetcd.testing.bench.servers import find_etcd, find_h2load, our_command
+from twistedetcd.testing.bench.watchers import MARKER, EventCounter
+from twistedetcd.testing.bench.watching import WatchResult
 
 H2LOAD = """\
 starting benchmark...
@@ -177,6 +188,47 @@ class RowsTests(SynchronousTestCase):
         hot = [row for row in ROWS if row.table is Table.HOT]
         keys = {row.key(n, connection) for row in hot for n in range(5) for connection in range(10)}
         self.assertEqual({messages.HOT_KEY}, keys)
+
+
+class WatchTests(SynchronousTestCase):
+    """Rows about watches."""
+
+    def test_select(self) -> None:
+        """They are chosen like the others, and the others without them."""
+        self.assertEqual([FANOUT, LATENCY], select_watch("p11,P10,P1"))
+        self.assertEqual(list(WATCH_ROWS), select_watch(""))
+
+    def test_count(self) -> None:
+        """Every event is counted once, however the stream is cut and whatever comes on others."""
+        stream = b"".join(b"\0\0%b%d" % (MARKER, number) for number in range(20))
+        for size in range(1, 40):
+            counter = EventCounter()
+            counts = [
+                counter.count({1: stream[at : at + size], 3: MARKER[:5]})
+                for at in range(0, len(stream), size)
+            ]
+            self.assertEqual(20, sum(counts), size)
+
+    def test_bodies(self) -> None:
+        """What came of a stream that lasts is handed over once."""
+        inbox = Inbox()
+        inbox.receive(frame(DATA, 0, 1, b"a") + frame(DATA, 0, 1, b"b") + frame(DATA, 0, 3, b"c"))
+        self.assertEqual({1: b"ab", 3: b"c"}, inbox.take_bodies())
+        self.assertEqual({}, inbox.take_bodies())
+
+    def test_better(self) -> None:
+        """More events are better, and less time; a figure that is only told meets nothing."""
+        fanout, latency = WatchResult(FANOUT, [100.0], [150.0]), WatchResult(LATENCY, [3.0], [2.0])
+        idle = WatchResult(IDLE, [1000.0], [2000.0])
+        self.assertEqual([1.5], fanout.ratios)
+        self.assertEqual([1.5], latency.ratios)
+        self.assertEqual((True, True, None), (fanout.met, latency.met, idle.met))
+        fanout.problems.append("etcd: generator")
+        text = report.watch_table([fanout, latency, idle])
+        self.assertEqual(
+            ["invalid", "yes", ""], [line.split("|")[-2].strip() for line in text.splitlines()[4:7]]
+        )
+        self.assertIn("- P10 is invalid: etcd: generator", text)
 
 
 class ReportTests(SynchronousTestCase):

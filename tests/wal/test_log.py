@@ -529,17 +529,14 @@ class DisguisedTests(LogCase):
     def test_state_as_an_entry(self) -> None:
         """It has its term as type, its vote as term, its commit index as index, and no data."""
         log = [(ENTRY, encode_entry(Entry(1, index, b"x"))) for index in (1, 2, 3)]
-        state = [(STATE, encode_hard_state(HardState(1, 7, 2)))]
-        self.refused(
-            "changes the membership, but not how", *log, (ENTRY, encode_hard_state(HardState(1, 7, 2)))
-        )
+        data = encode_hard_state(HardState(1, 7, 2))
+        self.refused("changes the membership, but not how", *log, (ENTRY, data))
         member = 0x8E9E05C52164694D
         disguised = (ENTRY, encode_hard_state(HardState(2, member, 2)))
         self.refused(f"has the term {member}, far above", *log, (STATE, data), disguised)
         self.refused("unknown type 3", *log, (ENTRY, encode_hard_state(HardState(3, 7, 2))))
-        self.refused(
-            "another than before, of the same term 1", *log, (ENTRY, encode_entry(Entry(1, 2, b"y")))
-        )
+        again = (ENTRY, encode_entry(Entry(1, 2, b"y")))
+        self.refused("another than before, of the same term 1", *log, again)
 
     def test_entry_as_a_state(self) -> None:
         """It has more than a state has."""

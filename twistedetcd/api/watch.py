@@ -260,7 +260,8 @@ class WatchStream:
         return queue is None or queue.bytes <= QUEUE_BYTES_MAX
 
     def changed(self, watches: Sequence[Any], batch: Batch) -> Sequence[Any]:
-        if not self.ready:
+        queue = self._call.queue
+        if queue is not None and not self.ready:
             return watches
         told = self._api.told(batch)
         if len(told.events) * len(watches) <= self._small_bytes:

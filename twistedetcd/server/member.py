@@ -87,7 +87,7 @@ class EtcdServer:
         compaction_pause_seconds: float,
         failed: Callable[[Failure], None],
     ) -> None:
-        self.clock = self._clock = clock
+        self.clock = clock
         self.identity = identity
         self.cluster_id = cluster_id
         self.store = store
@@ -295,7 +295,7 @@ class EtcdServer:
 
     def _new_deadline(self) -> float:
         """For requests that come now."""
-        self._deadline = deadline = self._clock.seconds() + self._request_timeout_seconds
+        self._deadline = deadline = self.clock.seconds() + self._request_timeout_seconds
         return deadline
 
     def read(self, execute: Execute, call: Any, request: Any) -> None:
@@ -352,8 +352,8 @@ class EtcdServer:
         self.compactions.add(work)
 
     def _sweep_now(self) -> None:
-        self._sweep = self._clock.callLater(SWEEP_SECONDS, self._sweep_now)
-        now = self._clock.seconds()
+        self._sweep = self.clock.callLater(SWEEP_SECONDS, self._sweep_now)
+        now = self.clock.seconds()
         self._new_deadline()  # a turn's requests may wait for a slow save, and later ones join them
         self.leases.sweep(now)
         self._waits.expire(now, TimeoutError())

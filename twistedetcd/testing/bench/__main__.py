@@ -22,9 +22,19 @@ from twistedetcd.testing.bench.load import Generators
 from twistedetcd.testing.bench.machine import facts
 from twistedetcd.testing.bench.measure import Bench, Result
 from twistedetcd.testing.bench.processes import BenchError, Children
-from twistedetcd.testing.bench.rows import LARGE_ROWS, ROWS, Row, Table, select, select_large
+from twistedetcd.testing.bench.rows import (
+    LARGE_ROWS,
+    ROWS,
+    WATCH_ROWS,
+    Row,
+    Table,
+    select,
+    select_large,
+    select_watch,
+)
 from twistedetcd.testing.bench.servers import find_etcd, find_h2load, first_line, start_etcd, start_ours
 from twistedetcd.testing.bench.turns import FILE_VARIABLE
+from twistedetcd.testing.bench.watching import Watching, WatchResult
 
 ROUNDS, SECONDS, KEYS, LARGE_KEYS = 5, 2.0, 100_000, 1_000_000
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_KEYS, QUICK_LARGE_KEYS = 1, 0.3, messages.KEYS_MIN, 20_000
@@ -33,7 +43,7 @@ INTERRUPTED = 130
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    names = ", ".join(row.name for row in (*ROWS, *LARGE_ROWS))
+    names = ", ".join(row.name for row in (*ROWS, *LARGE_ROWS, *WATCH_ROWS))
     options = argparse.ArgumentParser(
         prog="python -m twistedetcd.testing.bench",
         description="Measure a member beside etcd on this machine, in turns.  etcd is what the variable ETCD "
@@ -98,9 +108,11 @@ def bench(options: argparse.Namespace) -> list[Result]:
         BenchError: Nothing can be measured.
     """
     rows, large_rows = select(options.rows), select_large(options.rows)
+    watch_rows = select_watch(options.rows)
     h2load, etcd = find_h2load(), find_etcd(os.environ)
     results: list[Result] = []
     large: list[LargeResult] = []
+    watching: list[WatchResult] = []
     with tempfile.TemporaryDirectory(prefix="twistedetcd-bench-", dir=options.directory) as name:
         directory = Path(name)
         machine = facts(directory) | {"h2load": first_line([h2load, "--version"])}
@@ -110,6 +122,18 @@ def bench(options: argparse.Namespace) -> list[Result]:
             with Children() as children:
                 results = _measured(_prepared(children, directory, h2load, etcd, options), rows, options.keys)
             print("\n" + report.tables(results), flush=True)
+        if watch_rows:
+            place = directory / "watching"
+            place.mkdir()
+            with Children() as children:
+                watching = Watching(
+                    start_etcd(children, etcd, place),
+                    start_ours(children, options.ours, place),
+                    options.rounds,
+                    options.seconds,
+                    _tell,
+                ).measure(watch_rows)
+            print("\n" + report.watch_table(watching), flush=True)
         if large_rows:
             with Children() as children:
                 large = _large(children, directory, etcd, options).measure(large_rows)
@@ -117,7 +141,7 @@ def bench(options: argparse.Namespace) -> list[Result]:
     if options.json is not None:
         names = ("rounds", "seconds", "requests", "keys", "large_keys")
         settings = {name: getattr(options, name) for name in names}
-        figures = report.as_json(machine, settings, results, large)
+        figures = report.as_json(machine, settings, results, large, watching)
         options.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     return results
 

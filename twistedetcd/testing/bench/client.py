@@ -136,6 +136,11 @@ class Inbox:
             self._received = 0
         return answers
 
+    def take_bodies(self) -> dict[int, bytes]:
+        """What came of responses that are not complete, by stream; for streams that last."""
+        bodies, self._bodies = self._bodies, {}
+        return {stream_id: bytes(body) for stream_id, body in bodies.items()}
+
     def _fields(self, block: bytes) -> tuple[bytes, bytes]:
         headers = dict(self._decoder.decode(block))
         fields = headers.get(b"grpc-status", b""), headers.get(b"grpc-message", b"")
@@ -190,6 +195,32 @@ class Client:
             OSError: The same.
         """
         return next(self.call_each(path, [message]))
+
+    def begin(self, path: bytes, message: bytes) -> None:
+        """Send one call; `finish` waits for its answer, and no other call is made before."""
+        block = encode(request_headers(path, self._authority))
+        self._socket.sendall(request_frames(self._next_id, block, message))
+        self._inbox.window -= 5 + len(message)
+        self._next_id += 2
+
+    def finish(self) -> bytes:
+        """
+        The answer to the call that was begun.
+
+        Raises:
+            As for `call`.
+        """
+        answers: list[Answer] = []
+        while not answers:
+            data = self._socket.recv(RECEIVE_BYTES)
+            if not data:
+                raise ServerFaultError("the server hung up")
+            answers = self._inbox.receive(data)
+            self._flush()
+        [answer] = answers
+        if not answer.ok:
+            raise CallError(answer)
+        return bytes(answer.body[5:])
 
     def call_each(self, path: bytes, messages: Sequence[bytes], streams: int = 10) -> Iterator[bytes]:
         """

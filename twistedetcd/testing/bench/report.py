@@ -9,6 +9,7 @@ from typing import Any
 from twistedetcd.testing.bench.large import TURN_GOAL_MS, LargeResult
 from twistedetcd.testing.bench.measure import CORE_SHARE_MAX, Result, Run
 from twistedetcd.testing.bench.rows import Table
+from twistedetcd.testing.bench.watching import WatchResult
 
 HEADINGS = (
     "row",
@@ -24,6 +25,7 @@ HEADINGS = (
     "generator ours",
 )
 LARGE_HEADINGS = ("row", "work", "etcd", "ours", "etcd / ours", "longest turn", "goal", "met?")
+WATCH_HEADINGS = ("row", "work", "etcd", "ours", "times better", "goal", "met?")
 NOTES = (
     "Median of all rounds (lowest..highest).  The ratio is ours / etcd of the same round.  CPU µs: CPU time "
     "of the server for each request.  Generator: share of a core that the busiest generator process used; "
@@ -72,6 +74,30 @@ def large_table(results: Sequence[LargeResult]) -> str:
     ]
     lines += [f"- {result.row.name}: {'; '.join(result.notes)}" for result in results if result.notes]
     return "\n".join(lines).rstrip()
+
+
+def watch_table(results: Sequence[WatchResult]) -> str:
+    """The table about watches."""
+    if not results:
+        return ""
+    lines = ["## Watches", "", *_markdown([WATCH_HEADINGS, *map(_watch_cells, results)])]
+    for result in results:
+        lines += [f"- {result.row.name} is invalid: {problem}" for problem in result.problems]
+    return "\n".join(lines)
+
+
+def _watch_cells(result: WatchResult) -> tuple[str, ...]:
+    show = "{:,.0f}".format if result.row.unit == "bytes" else "{:,.2f}".format
+    met = result.met
+    return (
+        result.row.name,
+        f"{result.row.work}, {result.row.unit}",
+        _spread(result.etcd, show),
+        _spread(result.ours, show),
+        _spread(result.ratios, "{:.2f}".format),
+        "" if result.row.goal is None else f"{result.row.goal:.1f}",
+        "" if met is None else "invalid" if result.problems else "yes" if met else "no",
+    )
 
 
 def _large_cells(result: LargeResult) -> tuple[str, ...]:
@@ -143,6 +169,7 @@ def as_json(
     settings: dict[str, Any],
     results: Sequence[Result],
     large: Sequence[LargeResult] = (),
+    watching: Sequence[WatchResult] = (),
 ) -> dict[str, Any]:
     """Every figure of every run, for a program to read."""
     return {
@@ -179,6 +206,20 @@ def as_json(
                 "notes": result.notes,
             }
             for result in large
+        ],
+        "watching": [
+            {
+                "name": result.row.name,
+                "work": result.row.work,
+                "unit": result.row.unit,
+                "goal": result.row.goal,
+                "met": result.met,
+                "problems": result.problems,
+                "ratios": result.ratios,
+                "etcd": result.etcd,
+                "ours": result.ours,
+            }
+            for result in watching
         ],
     }
 

@@ -121,6 +121,39 @@ LARGE_ROWS = (MEMORY, RESTART, BIG_RANGE, HASHING, DELETING, COMPACTING, REVOKIN
 """In the order they are measured: each leaves what the next one needs."""
 
 
+class WatchRow(NamedTuple):
+    """
+    One line of the table about watches.
+
+    Attributes:
+        name: As the option ``--rows`` names it.
+        work: What is measured.
+        unit: Of the figures.
+        rises: Whether the larger figure is the better one.
+        goal: Of the better server's figure over the other's; ``None`` for a figure that is only told.
+    """
+
+    name: str
+    work: str
+    unit: str
+    rises: bool
+    goal: float | None
+
+
+FANOUT = WatchRow("P10", "events of one key, 10,000 watches on 100 streams", "k/s", True, 1.0)
+FANOUT_CPU = WatchRow("P10C", "server's CPU time for each of them", "µs", False, 1.0)
+LATENCY = WatchRow("P11", "put to event, 100 watches, median", "ms", False, 1.0)
+LATENCY_TAIL = WatchRow("P11T", "the same, 99 of 100", "ms", False, 1.0)
+IDLE = WatchRow("W1", "memory of an idle watch, of 50,000 on 500 streams", "bytes", False, None)
+WATCH_ROWS = (FANOUT, FANOUT_CPU, LATENCY, LATENCY_TAIL, IDLE)
+
+
+def select_watch(names: str) -> list[WatchRow]:
+    """As `select`, of the rows about watches."""
+    wanted = _wanted(names)
+    return [row for row in WATCH_ROWS if row.name in wanted]
+
+
 def select(names: str) -> list[Row]:
     """
     The rows that a comma-separated list names, in the order of the table; all if it is empty.
@@ -139,7 +172,7 @@ def select_large(names: str) -> list[LargeRow]:
 
 
 def _wanted(names: str) -> set[str]:
-    known = [row.name for row in (*ROWS, *LARGE_ROWS)]
+    known = [row.name for row in (*ROWS, *LARGE_ROWS, *WATCH_ROWS)]
     wanted = {name.strip().upper() for name in names.split(",") if name.strip()} or set(known)
     unknown = sorted(wanted.difference(known))
     if unknown:
