@@ -269,7 +269,7 @@ class Connection:
         ):
             # Most messages of a stream that lasts come in a frame of their own.
             call.receiver.message_received(data[5:])
-            self.http2.consumed(call, len(data))
+            call.taken(len(data))
             return
         if call.partial is None:
             call.partial = bytearray()
