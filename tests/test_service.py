@@ -598,6 +598,15 @@ class RefusalTests(ServiceCase):
         with self.assertRaises(ConfigError):
             open_backend("nosql", self.directory)
 
+    def test_store_of_an_etcd(self) -> None:
+        """It is left as it is: nothing of ours is put beside it."""
+        snap = os.path.join(self.directory, "member", "snap")
+        os.makedirs(snap)
+        with open(os.path.join(snap, "db"), "wb") as file:
+            file.write(bytes(100))
+        self.assert_refused("snap holds the store of an etcd, which this version cannot read")
+        self.assertEqual(["db"], os.listdir(snap))
+
     def test_backend_options(self) -> None:
         """They follow the name; one that is unknown, or a value that does not parse, is refused."""
         os.mkdir(self.directory)
@@ -622,7 +631,7 @@ class RefusalTests(ServiceCase):
         os.mkdir(self.directory)
         with open(os.path.join(self.directory, "member"), "w"):
             pass
-        self.assert_refused("cannot start: .*member")
+        self.assert_refused("Errno.*member")
 
     def test_engine_cannot_open(self) -> None:
         """An engine's own trouble with a file becomes a sentence as well."""

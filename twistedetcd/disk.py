@@ -46,7 +46,7 @@ from twistedetcd.server.bootstrap import (
 from twistedetcd.snap.files import SnapshotFiles
 from twistedetcd.wal.log import SegmentedWAL
 from twistedetcd.wal.opening import LogOptions, exists
-from twistedetcd.wal.reading import Recovered
+from twistedetcd.wal.reading import Recovered, vouched_snapshots
 from twistedetcd.wire import Metadata, decode_metadata, encode_metadata
 
 REACTOR_SYNC_SECONDS_MAX = 0.005  # a disk slower than this would hold up everything else in the reactor
@@ -98,6 +98,8 @@ class Disk:
         member_dir = os.path.join(config.data_dir, "member")
         self._wal_dir = config.wal_dir or os.path.join(member_dir, "wal")
         self._snap_dir = os.path.join(member_dir, "snap")
+        if files.exists(os.path.join(self._snap_dir, "db")):
+            raise MemberError(f"{self._snap_dir} holds the store of an etcd, which this version cannot read")
         log_parent = os.path.dirname(os.path.abspath(self._wal_dir))
         for path in (self._snap_dir, log_parent):
             make_directory(files, path)
@@ -124,7 +126,10 @@ class Disk:
 
     def _open_log(self) -> None:
         """Read it from the newest snapshot on that it vouches for, or all of it."""
+        vouched: set[tuple[int, int]] | None = None
         for snapshot in chain(self.snapshots.load(), (Snapshot(),)):
+            if vouched is not None and snapshot.index and (snapshot.index, snapshot.term) not in vouched:
+                continue
             try:
                 self.wal = wal = SegmentedWAL.open(
                     self._files, self._wal_dir, snapshot.index, snapshot.term, options=self._options
@@ -134,6 +139,8 @@ class Disk:
                 if not snapshot.index:
                     raise MemberError(f"no snapshot in {self._snap_dir} is of use, and: {error}") from error
                 _log.warn("Passed over the snapshot at {index}: {error}", index=snapshot.index, error=error)
+                # Nearly always the newest one is the right one.  Here it is not: see which one is, once.
+                vouched = vouched_snapshots(self._files, self._wal_dir) if vouched is None else vouched
                 continue
             self._closers.append(wal.close)
             self.snapshot = snapshot
@@ -238,7 +245,10 @@ def log_options(
 def _syncs_in_thread(config: Config, files: IFiles, clock: IReactorTime, directory: str) -> bool:
     if config.fsync_in != "auto" or config.unsafe_no_fsync:
         return config.fsync_in == "thread"
-    seconds = median_sync_seconds(files, directory, clock.seconds)
+    try:
+        seconds = median_sync_seconds(files, directory, clock.seconds)
+    except OSError:
+        return False  # the log will meet the same, and say which of its files it is about
     in_thread = seconds > REACTOR_SYNC_SECONDS_MAX
     _log.info(
         "A sync of the log takes {milliseconds} ms: it is waited for in {place}",

@@ -115,7 +115,7 @@ class EtcdService(MultiService):
             started = self._start()
         except OSError as error:
             self._close()
-            raise MemberError(f"cannot start: {error}") from error
+            raise MemberError(str(error)) from error
         except BaseException:
             self._close()
             raise

@@ -208,3 +208,27 @@ class FullDiskTests(SynchronousTestCase):
             self.text(lmdb.Error("mdb_put: MDB_BAD_VALSIZE"), 0),
         ):
             self.assertNotIn("full", text)
+
+
+class CutShortTests(SynchronousTestCase):
+    """A file that ends before its last page."""
+
+    def test_refused(self) -> None:
+        """What is missing is refused when it is read, in a sentence; the process lives."""
+        directory = self.mktemp()
+        os.mkdir(directory)
+        backend = LMDBBackend(directory)
+        backend.write({b"key": {b"%08d" % number: bytes(100) for number in range(20_000)}})
+        backend.close()
+        path = os.path.join(directory, "db.lmdb")
+        size = os.path.getsize(path)
+        for left in (size // 2, 12_288, 5_000):
+            os.truncate(path, left)
+            with self.assertRaisesRegex(BackendError, f"{path}: .*(CORRUPT|INVALID|PAGE)"):
+                backend = LMDBBackend(directory)
+                try:
+                    view = backend.read()
+                    self.addCleanup(view.close)
+                    list(view.range(b"key", b"", None))
+                finally:
+                    backend.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.server.harness import Client, Running
+from tests.server.harness import TIMEOUT_SECONDS, Client, Running
 from twistedetcd.apply import request as kinds
 from twistedetcd.errors import Code, TooManyRequestsError
 from twistedetcd.mvcc.work import SLICE_KEYS
@@ -143,6 +143,15 @@ class DeleteTests(SlowCase):
         again = self.restarted(self.running)
         self.end_turns()
         self.assertEqual(self.running.hash(), again.hash())
+
+    def test_time_is_up(self) -> None:
+        """Who waits for it waits no longer than for any other request; it goes on all the same."""
+        deleting = self.delete_half()
+        self.running.clock.rightNow += TIMEOUT_SECONDS
+        self.running.member._sweep_now()
+        self.assertEqual((Code.UNAVAILABLE, "etcdserver: request timed out"), deleting.outcome)
+        self.end_turns()
+        self.assertEqual((self.before + 1, 0), (self.store.revision, self.store.count(b"k", b"l")))
 
     def test_given_up_by_its_client(self) -> None:
         """One that nobody waits for any more is carried out all the same."""

@@ -130,6 +130,7 @@ class LMDBBackend:
             os.close(self._lock)
             raise BackendError(f"cannot open {path}: {error}") from error
         try:
+            self._fill_up(path)
             self.environment.sync(True)  # a killed process may have left its last commit un-synced
             with self.environment.begin() as transaction, transaction.cursor() as cursor:
                 names = [name for name, _ in cursor]
@@ -140,6 +141,17 @@ class LMDBBackend:
         except lmdb.Error as error:
             self.close()
             raise BackendError(f"cannot open {path}: {error}") from error
+
+    def _fill_up(self, path: str) -> None:
+        """
+        Let the file be as long as it says it is.
+
+        Reading a mapped page behind the end of its file kills the process (SIGBUS).  A file that was
+        cut short reads as zeros there, which are refused by name when they are met.
+        """
+        length = (self.environment.info()["last_pgno"] + 1) * self.environment.stat()["psize"]
+        if os.path.getsize(path) < length:
+            os.truncate(path, length)
 
     def databases_in(self, transaction: lmdb.Transaction) -> dict[bytes, lmdb._Database]:
         """The buckets that a transaction can use, by name."""

@@ -64,8 +64,8 @@ class Applying:
         self._slices = Slices(clock)
         self._backlog: deque[Entry] = deque()
         """Committed, and behind an entry that takes many turns."""
-        self._slow: tuple[Entry, Waiter | None] | None = None
-        """That entry, and who waits for it."""
+        self._slow: tuple[Entry, Waiter | None, float] | None = None
+        """That entry, and who waits for it until when."""
         self._stopped = False
         self.index = self.term = 0
 
@@ -119,9 +119,9 @@ class Applying:
             if entry.index <= self.index:
                 continue  # the backend has its effects already: the log is replayed after a restart
             if waiting is None:
-                request, waiter = _decoded(entry), None
+                request, waiter, until = _decoded(entry), None, 0.0
             else:
-                _, request, waiter, _ = waiting
+                _, request, waiter, until = waiting
             try:
                 response: Any = apply(request, entry)
             except EtcdError as error:
@@ -133,7 +133,7 @@ class Applying:
             else:
                 if type(response) is not bytes:
                     self._backlog.extend(entries)
-                    self._apply_slowly(entry, waiter, response)
+                    self._apply_slowly(entry, waiter, until, response)
                     break
                 # First, for whoever is told may have the batch sealed.
                 self.index, self.term = entry.index, entry.term
@@ -149,13 +149,21 @@ class Applying:
         else:
             self._log.debug("Entry {index} was refused: {error}", index=entry.index, error=error)
 
-    def _apply_slowly(self, entry: Entry, waiter: Waiter | None, work: Work[bytes]) -> None:
-        self._slow = entry, waiter
+    def expire(self, now: float, error: EtcdError) -> None:
+        """Tell who waits for a slow entry that the time is up.  It goes on."""
+        if self._slow is not None:
+            entry, waiter, until = self._slow
+            if waiter is not None and until <= now:
+                self._slow = entry, None, until
+                waiter.fail(error.code, error.message)
+
+    def _apply_slowly(self, entry: Entry, waiter: Waiter | None, until: float, work: Work[bytes]) -> None:
+        self._slow = entry, waiter, until
         self._slices.run(work).addCallbacks(self._slowly_applied, self._not_applied).addErrback(self._failed)
 
     def _slowly_applied(self, response: bytes) -> None:
         assert self._slow is not None
-        entry, waiter = self._slow
+        entry, waiter, _ = self._slow
         self.index, self.term = entry.index, entry.term
         if waiter is not None:
             waiter.reply(response)
@@ -163,7 +171,7 @@ class Applying:
 
     def _not_applied(self, failure: Failure) -> None:
         assert self._slow is not None
-        entry, waiter = self._slow
+        entry, waiter, _ = self._slow
         error = failure.value
         if not self._stopped and isinstance(error, EtcdError):
             self._refused(entry, waiter, error)

@@ -357,6 +357,7 @@ class EtcdServer:
         self._new_deadline()  # a turn's requests may wait for a slow save, and later ones join them
         self.leases.sweep(now)
         self._waits.expire(now, TimeoutError())
+        self.applying.expire(now, TimeoutError())
         self.node.reads.retry(now, TimeoutError())
 
     def require_leader(self) -> None:

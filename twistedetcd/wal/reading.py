@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path
 from typing import NamedTuple
 
-from twistedetcd.errors import WALSnapshotError
+from twistedetcd.errors import WALCorruptError, WALSnapshotError
 from twistedetcd.interfaces import IFile, IFiles
 from twistedetcd.raft.types import Entry, EntryType, HardState
 from twistedetcd.wal.record import CRC, ENTRY, METADATA, SNAPSHOT, STATE
@@ -150,6 +150,34 @@ class Reading:
         self.snapshots.append(snapshot)
         if snapshot[:2] == (self._snapshot_index, self._snapshot_term):
             self._snapshot_seen = True
+
+
+def vouched_snapshots(files: IFiles, directory: str) -> set[tuple[int, int]]:
+    """
+    Index and term of the snapshots that a log vouches for: recorded, and committed.
+
+    All that is there is read; what does not read back is for whoever opens the log to refuse.
+    """
+    found: list[SnapshotRecord] = []
+    commit = 0
+    crc = None
+    names = segments_in(files, directory)
+    for name in names:
+        path = os.path.join(directory, str(name))
+        file = files.open(path)
+        try:
+            scanner = RecordScanner(file.read, file.size(), crc, path, name == names[-1])
+            for kind, data in scanner:
+                if kind == SNAPSHOT:
+                    found.append(decode_snapshot_record(data))
+                elif kind == STATE:
+                    commit = max(commit, decode_hard_state(data).commit)
+            crc = scanner.crc
+        except (WALCorruptError, ValueError):
+            break
+        finally:
+            file.close()
+    return {(snapshot.index, snapshot.term) for snapshot in found if snapshot.index <= commit}
 
 
 def verify(files: IFiles, directory: str, snapshot_index: int = 0, snapshot_term: int = 0) -> Recovered:
