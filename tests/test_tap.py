@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import io
 import os
@@ -19,7 +20,27 @@ from twisted.trial.unittest import SynchronousTestCase
 from twistedetcd import tap
 from twistedetcd.errors import MemberError
 from twistedetcd.interfaces import IBackendFactory
-from twistedetcd.tap import MemberProcess, Options, makeService
+from twistedetcd.tap import MemberProcess, Options, keep_memory, makeService
+
+
+class MemoryTests(SynchronousTestCase):
+    """What a process does with memory that is free again."""
+
+    def test_kept(self) -> None:
+        """The C library is told to keep it; one that cannot be told so is left alone."""
+        for library, expected in ((_Library(), 2), (object(), 0)):
+            self.patch(ctypes, "CDLL", lambda name, found=library: found)
+            keep_memory()
+            self.assertEqual(expected, len(getattr(library, "told", ())))
+
+
+class _Library:
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int]] = []
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        self.told.append((parameter, value))
+        return 1
 
 
 class TapCase(SynchronousTestCase):

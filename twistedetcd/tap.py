@@ -7,6 +7,7 @@ status are set here, because an application that embeds `EtcdService` decides ab
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import resource
@@ -25,6 +26,9 @@ from twistedetcd.errors import ConfigError, MemberError, UsageError
 from twistedetcd.logs import observer
 from twistedetcd.service import EtcdService
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_MAPPED_BYTES_MIN = 8 * 1024 * 1024  # pieces at least so large do go back when they are freed
+_KEPT_BYTES_MAX = 64 * 1024 * 1024  # at the end of the heap
 _COLLECT_AFTER = 100_000  # allocations: the collector shall not walk a million keys at every turn
 _log = Logger()
 
@@ -95,6 +99,7 @@ class MemberProcess(MultiService):
             parent.setComponent(ILogObserver, observer(out, self._config.log_level, self._config.log_format))
 
     def startService(self) -> None:
+        keep_memory()
         _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))  # each client needs one
         for warning in self._config.warnings:
@@ -117,6 +122,19 @@ class MemberProcess(MultiService):
         stopping: Any = reactor
         stopping.addSystemEventTrigger("after", "shutdown", _exit_failed)
         stopping.callWhenRunning(stopping.stop)
+
+
+def keep_memory() -> None:
+    """
+    Have the C library keep what was freed for what comes next.
+
+    glibc returns large pieces to the kernel at once, which then clears the same pages for every answer: half
+    of what a range of 1,000 keys cost.  Other C libraries do not have this call.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES_MIN)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES_MAX)
 
 
 def _exit_failed() -> None:

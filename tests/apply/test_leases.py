@@ -143,6 +143,13 @@ class AttachTests(LeaseCase):
         self.member.put(b"k")
         self.assertEqual(([], [], 0), (self.keys(A), self.keys(B), self.lease_of(b"k")))
 
+    def test_put_in_a_transaction(self) -> None:
+        """A transaction of plain puts takes the leases off their keys."""
+        for puts in ([op_put(b"k")], [op_put(b"k"), op_put(b"other")]):
+            self.member.put(b"k", lease=A)
+            self.member.txn(*puts)
+            self.assertEqual(([], 0), (self.keys(A), self.lease_of(b"k")))
+
     def test_ignore(self) -> None:
         """A put that keeps the lease keeps it; one that keeps the value gives another lease."""
         self.member.put(b"k", b"v", lease=A)

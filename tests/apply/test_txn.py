@@ -340,6 +340,23 @@ class EffectTests(TxnCase):
         self.assertEqual([b"_" + sub.to_bytes(8, "big") for sub in range(4)], [key[8:17] for key in last])
         self.assertEqual([b"", b"t", b"t", b""], [key[17:] for key in last])
 
+    def test_plain_puts(self) -> None:
+        """Puts of nothing but a value are done at once, and it makes no difference."""
+        nothing = op_delete(b"nobody")  # which is not, so this goes the long way
+        for puts in ([], [op_put(b"b", b"3")], [op_put(b"c", b"1"), op_put(b"a", b"2"), op_put(b"d")]):
+            short, long = Applying(), Applying()
+            results = []
+            for member, more in ((short, []), (long, [nothing])):
+                member.put(b"a", b"1")
+                results.append(
+                    member.txn(*puts, *more, compare=[compare(Compare.VERSION, EQUAL, b"a", version=1)])
+                )
+            self.assertEqual(short.stack.stored(), long.stack.stored())
+            self.assertEqual(short.stack.items(), long.stack.items())
+            self.assertEqual(results[0].header, results[1].header)
+            self.assertEqual(list(results[0].responses), list(results[1].responses)[: len(puts)])
+            self.assertTrue(results[0].succeeded)
+
     def test_survives_a_restart(self) -> None:
         """Deleted and put again within one transaction, read back from the engine."""
         self.member.txn(op_delete(b"a", b"\0"), op_put(b"b", b"3"))

@@ -414,6 +414,12 @@ class OptionsTests(SynchronousTestCase):
             options = parser().parse_args(["--keys", keys])
             self.assertRaises(BenchError, settle_options, options)
 
+    def test_idle_watches(self) -> None:
+        """Watches that only wait are spread evenly over the streams, so they come by the thousand."""
+        for count in ("-1000", "1500"):
+            options = parser().parse_args(["--idle-watches", count])
+            self.assertRaises(BenchError, settle_options, options)
+
     def test_mistake(self) -> None:
         """A mistake ends with status 1."""
         errors = io.StringIO()

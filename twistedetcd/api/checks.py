@@ -93,7 +93,7 @@ def _check_operations(transaction: Transaction, operations_max: int) -> None:
     for compare in compares:
         if not compare.key:
             raise EmptyKeyError
-    for kind, request in (*success, *failure):
+    for kind, request in (*success, *failure) if failure else success:
         if kind == PUT:
             check_put(request)
         elif kind == RANGE:

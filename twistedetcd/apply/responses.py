@@ -23,6 +23,11 @@ RESPONSE_PUT = b"\x12"
 RESPONSE_DELETE_RANGE = b"\x1a"
 RESPONSE_TXN = b"\x22"
 
+# What stands before a revision of so many bytes in the operation's response, which has only a header.
+_PUT_OPERATION_STARTS = tuple(
+    RESPONSE_PUT + varint(length + 3) + _HEADER + varint(length + 1) + b"\x18" for length in range(11)
+)
+
 _UINT64 = (1 << 64) - 1  # as negative numbers are encoded
 
 _LENGTHS = tuple(varint(length) for length in range(1 << 12))
@@ -63,6 +68,12 @@ def inner_header(revision: int) -> bytes:
 
 
 EMPTY_HEADER = b"\x0a\x00"  # that of a nested transaction
+
+
+def put_operation(revision: int) -> bytes:
+    """The ``ResponseOp`` of a put that returns nothing."""
+    encoded = varint(revision)
+    return _PUT_OPERATION_STARTS[len(encoded)] + encoded
 
 
 def delimited(tag: bytes, payload: bytes) -> bytes:
@@ -132,4 +143,6 @@ def txn_parts(header: bytes, succeeded: bool, responses: Sequence[bytes]) -> lis
 
 def txn_response(header: bytes, succeeded: bool, responses: Sequence[bytes]) -> bytes:
     """``TxnResponse``, whole."""
+    if len(responses) == 1:  # as most have
+        return b"%b%b%b" % (header, b"\x10\x01" if succeeded else b"", delimited(_RESPONSES, responses[0]))
     return b"".join(txn_parts(header, succeeded, responses))

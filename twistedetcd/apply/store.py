@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from zope.interface import implementer
@@ -77,7 +77,7 @@ class StoreApplier:
         return handler(request.message, context)
 
     def _put(self, request: PutRequest, entry: Entry) -> bytes:
-        if not (request.lease or request.prev_kv or request.ignore_value or request.ignore_lease):
+        if txn.is_plain(request):
             if self._lease_of:
                 self._lessor.detach(request.key)
             return self._header.field(self._store.put(request.key, request.value), entry.term)
@@ -100,7 +100,28 @@ class StoreApplier:
 
     def _txn(self, request: TxnRequest | Transaction, entry: Entry) -> bytes | Work[bytes]:
         parts = request if isinstance(request, Transaction) else take_apart(request)
+        succeeded = txn.all_hold(self._store, parts.compares)
+        if succeeded is not None:
+            operations = parts.success if succeeded else parts.failure
+            if txn.are_plain_puts(operations):
+                return self._put_all(operations, succeeded, entry)
         return begin(self._transacting(parts, entry))
+
+    def _put_all(self, puts: Sequence[txn.Operation], succeeded: bool, entry: Entry) -> bytes:
+        """The rest of what most transactions are: compares of single keys, then plain puts."""
+        if self._lease_of:
+            for _, put in puts:
+                self._lessor.detach(put.key)
+        if len(puts) == 1:
+            put = puts[0][1]
+            revision = self._store.put(put.key, put.value)
+        else:
+            transaction = self._store.write()
+            for _, put in puts:
+                transaction.put(put.key, put.value, 0)
+            revision = transaction.end()
+        results = [responses.put_operation(revision)] * len(puts)
+        return responses.txn_response(self._header.field(revision, entry.term), succeeded, results)
 
     def _transacting(self, parts: Transaction, entry: Entry) -> Work[bytes]:
         pace, store = Pace(), self._store

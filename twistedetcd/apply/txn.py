@@ -17,7 +17,7 @@ from twistedetcd.apply.intervals import Intervals
 from twistedetcd.apply.ranges import find, interval_end
 from twistedetcd.errors import CompactedError, FutureRevisionError, KeyNotFoundError
 from twistedetcd.interfaces import IReadView, ITransaction, Work
-from twistedetcd.mvcc.work import Pace
+from twistedetcd.mvcc.work import SLICE_KEYS, Pace
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.pb.rpc_pb2 import Compare, PutRequest, RequestOp, TxnRequest
 
@@ -76,21 +76,22 @@ def take_apart(request: TxnRequest, operations_max: int = sys.maxsize) -> Transa
     if left < 0:
         untouched: Any = (compares, success, failure)
         return Transaction(*untouched)
-    return Transaction(
-        list(compares),
-        [_operation(operation, left) for operation in success],
-        [_operation(operation, left) for operation in failure],
-    )
+    # A slice of a repeated field is a list, made faster than by iteration.
+    return Transaction(compares[:], _operations(success[:], left), _operations(failure[:], left))
 
 
-def _operation(operation: RequestOp, operations_max: int) -> Operation:
-    kind = operation.WhichOneof("request")
-    if kind == PUT:
-        return PUT, operation.request_put
-    if kind is None:
-        return None, None
-    request = getattr(operation, kind)
-    return kind, take_apart(request, operations_max) if kind == TXN else request
+def _operations(operations: Sequence[RequestOp], operations_max: int) -> Sequence[Operation]:
+    parts: list[Operation] = []
+    for operation in operations:
+        kind = operation.WhichOneof("request")
+        if kind == PUT:
+            parts.append((PUT, operation.request_put))
+        elif kind is None:
+            parts.append((None, None))
+        else:
+            request = getattr(operation, kind)
+            parts.append((kind, take_apart(request, operations_max) if kind == TXN else request))
+    return parts
 
 
 class Path(NamedTuple):
@@ -120,7 +121,19 @@ def choose(view: ITransaction, transaction: Transaction, pace: Pace) -> Work[Pat
     return Path(succeeded, operations)
 
 
-def _holds(view: ITransaction, compare: Compare) -> bool:
+def all_hold(store: IReadView, compares: Sequence[Compare]) -> bool | None:
+    """Whether all compares hold, evaluated at once; ``None`` if that is too much, as ranges may be."""
+    if len(compares) > SLICE_KEYS:
+        return None
+    hold = True
+    for compare in compares:
+        if compare.range_end:
+            return None
+        hold = hold and _holds(store, compare)
+    return hold
+
+
+def _holds(view: IReadView, compare: Compare) -> bool:
     records, _ = view.range(compare.key, None)
     return _matches(compare, KeyValue.FromString(records[0])) if records else _holds_of_nothing(compare)
 
@@ -197,6 +210,19 @@ def _flattened(path: Path) -> Iterator[Operation]:
             yield kind, request
 
 
+def are_plain_puts(operations: Sequence[Operation]) -> bool:
+    """Whether they are puts that nothing can refuse any more, and few enough to be done at once."""
+    plain = len(operations) <= SLICE_KEYS
+    for kind, request in operations:
+        plain = plain and kind == PUT and is_plain(request)
+    return plain
+
+
+def is_plain(put: PutRequest) -> bool:
+    """Whether it has no more than a key and a value."""
+    return not (put.lease or put.prev_kv or put.ignore_value or put.ignore_lease)
+
+
 def carry_out(view: Any, path: Path, pace: Pace) -> Work[list[bytes]]:
     """
     Do the operations of a path in order.
@@ -237,7 +263,10 @@ def carry_out(view: Any, path: Path, pace: Pace) -> Work[list[bytes]]:
 
 def is_read_only(transaction: Transaction) -> bool:
     """Whether every operation of both branches is a range; a nested transaction never is."""
-    return all(kind == RANGE for kind, _ in (*transaction.success, *transaction.failure))
+    for kind, _ in transaction.success:
+        if kind != RANGE:
+            return False
+    return all(kind == RANGE for kind, _ in transaction.failure)
 
 
 def is_serializable(transaction: Transaction) -> bool:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,7 +35,7 @@ from twistedetcd.testing.bench.rows import (
 )
 from twistedetcd.testing.bench.servers import find_etcd, find_h2load, first_line, start_etcd, start_ours
 from twistedetcd.testing.bench.turns import FILE_VARIABLE
-from twistedetcd.testing.bench.watching import Watching, WatchResult
+from twistedetcd.testing.bench.watching import IDLE_STEP, Watching, WatchResult, idle_watches
 
 ROUNDS, SECONDS, KEYS, LARGE_KEYS = 5, 2.0, 100_000, 1_000_000
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_KEYS, QUICK_LARGE_KEYS = 1, 0.3, messages.KEYS_MIN, 20_000
@@ -61,6 +62,14 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--large-keys", type=int, help=f"keys in the store of P13, P14 and the rows L ({LARGE_KEYS:,})"
+    )
+    options.add_argument(
+        "--idle-watches",
+        type=int,
+        default=0,
+        metavar="N",
+        help="watches that wait on each server meanwhile; by the thousand; not beside the rows about watches "
+        "and large stores",
     )
     options.add_argument(
         "--quick", action="store_true", help="one short round on a small store, to see that it works"
@@ -94,6 +103,8 @@ def settle_options(options: argparse.Namespace) -> None:
         raise BenchError("--rounds, --seconds and --requests must be positive.")
     if options.large_keys < messages.KEYS_MIN:
         raise BenchError(f"--large-keys must be at least {messages.KEYS_MIN:,}.")
+    if options.idle_watches < 0 or options.idle_watches % IDLE_STEP:
+        raise BenchError(f"--idle-watches must be a multiple of {IDLE_STEP:,}.")
     if options.directory is not None and not options.directory.is_dir():
         raise BenchError(f"--directory: {options.directory} is not a directory.")
     if options.keys < messages.KEYS_MIN or options.keys % 1000:
@@ -120,7 +131,11 @@ def bench(options: argparse.Namespace) -> list[Result]:
         print(report.machine_lines(machine), flush=True)
         if rows:
             with Children() as children:
-                results = _measured(_prepared(children, directory, h2load, etcd, options), rows, options.keys)
+                work = _prepared(children, directory, h2load, etcd, options)
+                with ExitStack() as watches:
+                    for server in (work.etcd, work.ours) if options.idle_watches else ():
+                        watches.enter_context(closing(idle_watches(server.port, options.idle_watches)))
+                    results = _measured(work, rows, options.keys)
             print("\n" + report.tables(results), flush=True)
         if watch_rows:
             place = directory / "watching"
@@ -139,7 +154,7 @@ def bench(options: argparse.Namespace) -> list[Result]:
                 large = _large(children, directory, etcd, options).measure(large_rows)
             print("\n" + report.large_table(large), flush=True)
     if options.json is not None:
-        names = ("rounds", "seconds", "requests", "keys", "large_keys")
+        names = ("rounds", "seconds", "requests", "keys", "large_keys", "idle_watches")
         settings = {name: getattr(options, name) for name in names}
         figures = report.as_json(machine, settings, results, large, watching)
         options.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")

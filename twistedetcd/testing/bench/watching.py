@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from twistedetcd.pb.rpc_pb2 import PutRequest
@@ -34,6 +35,7 @@ FANOUT_PUTS = 4  # whose events may be on their way
 LATENCY_STREAMS = 10
 LATENCY_PUTS = 500  # in a run of two seconds, about
 IDLE_STREAMS, IDLE_WATCHES = 50, 100
+IDLE_STEP = CONNECTIONS * IDLE_WATCHES
 TAIL = 0.99
 
 
@@ -176,21 +178,25 @@ class Watching:
         }
 
     def _idle(self, server: Server) -> float:
-        numbers = iter(range(CONNECTIONS * IDLE_STREAMS * IDLE_WATCHES))
-        keys = [
-            [[b"idle/%08d" % next(numbers) for _ in range(IDLE_WATCHES)] for _ in range(IDLE_STREAMS)]
-            for _ in range(CONNECTIONS)
-        ]
+        count = CONNECTIONS * IDLE_STREAMS * IDLE_WATCHES
         server.settle()
         before = resident_bytes(server.pid)
-        watchers = Watchers(server.port, keys)
-        try:
+        with closing(idle_watches(server.port, count)):
             server.settle()
             grown = resident_bytes(server.pid) - before
-        finally:
-            watchers.close()
         self.tell(f"W1, {server.name}: {grown / (1 << 20):.0f} MiB")
-        return grown / (CONNECTIONS * IDLE_STREAMS * IDLE_WATCHES)
+        return grown / count
+
+
+def idle_watches(port: int, count: int) -> Watchers:
+    """So many watches, a multiple of `IDLE_STEP`; each of another key, which nobody puts."""
+    numbers = iter(range(count))
+    streams = range(count // IDLE_STEP)
+    keys = [
+        [[b"idle/%08d" % next(numbers) for _ in range(IDLE_WATCHES)] for _ in streams]
+        for _ in range(CONNECTIONS)
+    ]
+    return Watchers(port, keys)
 
 
 class Putter:
