@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import lmdb
 from twisted.trial.unittest import SynchronousTestCase
 
-from twistedetcd.backends.lmdb import LMDBBackend, LMDBFactory
+from twistedetcd.backends.lmdb import WRITTEN_AT_ONCE, LMDBBackend, LMDBFactory
 from twistedetcd.errors import BackendError
 from twistedetcd.testing.backend import BUCKET, BackendKit
 
@@ -208,6 +208,26 @@ class FullDiskTests(SynchronousTestCase):
             self.text(lmdb.Error("mdb_put: MDB_BAD_VALSIZE"), 0),
         ):
             self.assertNotIn("full", text)
+
+
+class LargeBatchTests(SynchronousTestCase):
+    """A batch that is handed to the engine in parts."""
+
+    def test_whole(self) -> None:
+        """All of it is there, in whatever order it came, and what it deletes is not."""
+        count = 2 * WRITTEN_AT_ONCE + 5
+        numbers = [number * 7919 % count for number in range(count)]  # each once, in no order
+        directory = self.mktemp()
+        os.mkdir(directory)
+        backend = LMDBBackend(directory)
+        self.addCleanup(backend.close)
+        backend.write({b"key": {b"%08d" % number: b"1" for number in numbers}})
+        changes = {b"%08d" % number: (b"2", None)[number % 2] for number in reversed(numbers)}
+        backend.write({b"key": changes})
+        view = backend.read()
+        self.addCleanup(view.close)
+        expected = [(b"%08d" % number, b"2") for number in range(0, count, 2)]
+        self.assertEqual(expected, list(view.range(b"key", b"", None)))
 
 
 class CutShortTests(SynchronousTestCase):

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
 import lmdb
@@ -22,6 +23,7 @@ from twistedetcd.interfaces import Batch, IBackend, IBackendFactory, IReadTransa
 
 MAP_BYTES = 1 << 40  # address space, not memory: 1 TiB
 MAP_BYTES_MIN = 1 << 20
+WRITTEN_AT_ONCE = 10_000  # to sort or to free more in one go would hold the interpreter lock for too long
 _BUCKETS_MAX = 64
 _READERS_MAX = 126
 _SCARCE_BYTES = 64 * 1024 * 1024  # as much as a batch may hold
@@ -186,17 +188,19 @@ class LMDBBackend:
     def _write_bucket(
         transaction: lmdb.Transaction, database: lmdb._Database, values: Mapping[bytes, bytes | None]
     ) -> None:
-        written = [(key, value) for key, value in values.items() if value is not None]
+        items = iter(values.items())
         with transaction.cursor(database) as cursor:
-            if written:
-                # Records come in ascending order above all that is there: appending fills whole pages.
-                written.sort()
-                appending = not cursor.last() or bytes(cursor.key()) < written[0][0]
-                cursor.putmulti(written, append=appending)
-            if len(written) < len(values):
-                for key, value in values.items():
-                    if value is None and cursor.set_key(key):
-                        cursor.delete()
+            while part := list(islice(items, WRITTEN_AT_ONCE)):
+                written = [(key, value) for key, value in part if value is not None]
+                if written:
+                    # Records come in ascending order above all that is there: appending fills whole pages.
+                    written.sort()
+                    appending = not cursor.last() or bytes(cursor.key()) < written[0][0]
+                    cursor.putmulti(written, append=appending)
+                if len(written) < len(part):
+                    for key, value in part:
+                        if value is None and cursor.set_key(key):
+                            cursor.delete()
 
     def size_bytes(self) -> int:
         page: int = self.environment.stat()["psize"]

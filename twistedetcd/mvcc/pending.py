@@ -196,10 +196,16 @@ class Pending:
         self.operations = self.bytes = 0
         return self._sealed
 
-    def committed(self) -> None:
-        """The sealed batch is in the engine: see it there."""
+    def committed(self) -> dict[bytes, dict[bytes, bytes | None]]:
+        """
+        The sealed batch is in the engine: see it there.
+
+        Returns:
+            The batch, which nobody looks into any more.
+        """
         self._view.renew()
-        self._sealed, self._sealed_records = None, {}
+        batch, self._sealed, self._sealed_records = self._sealed, None, {}
+        return batch or {}
 
     def close(self) -> None:
         """Let go of the engine's view."""
