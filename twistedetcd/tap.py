@@ -128,8 +128,8 @@ def keep_memory() -> None:
     """
     Have the C library keep what was freed for what comes next.
 
-    glibc returns large pieces to the kernel at once, which then clears the same pages for every answer: half
-    of what a range of 1,000 keys cost.  Other C libraries do not have this call.
+    glibc returns large pieces to the kernel at once, which then clears the same pages for every answer: a
+    third to a half of what a range of 1,000 keys cost.  Other C libraries do not have this call.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

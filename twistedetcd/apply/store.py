@@ -105,7 +105,7 @@ class StoreApplier:
             operations = parts.success if succeeded else parts.failure
             if txn.are_plain_puts(operations):
                 return self._put_all(operations, succeeded, entry)
-        return begin(self._transacting(parts, entry))
+        return begin(self._transacting(parts, succeeded, entry))
 
     def _put_all(self, puts: Sequence[txn.Operation], succeeded: bool, entry: Entry) -> bytes:
         """The rest of what most transactions are: compares of single keys, then plain puts."""
@@ -123,12 +123,12 @@ class StoreApplier:
         results = [responses.put_operation(revision)] * len(puts)
         return responses.txn_response(self._header.field(revision, entry.term), succeeded, results)
 
-    def _transacting(self, parts: Transaction, entry: Entry) -> Work[bytes]:
+    def _transacting(self, parts: Transaction, succeeded: bool | None, entry: Entry) -> Work[bytes]:
         pace, store = Pace(), self._store
         # Nothing else is applied meanwhile, so what the compares saw is what the writes find.
         view = store.read()
         try:
-            path = yield from txn.choose(view, parts, pace)
+            path = yield from txn.choose(view, parts, pace, succeeded)
             txn.check(view, path, self._check_lease)
         finally:
             view.end()

@@ -101,17 +101,20 @@ class Path(NamedTuple):
     operations: Sequence[Operation]
 
 
-def choose(view: ITransaction, transaction: Transaction, pace: Pace) -> Work[Path]:
-    """Evaluate the compares, and those of the transactions nested in the branch taken."""
-    succeeded = True
-    for compare in transaction.compares:
-        if pace.tired():
-            yield
-        holds = (yield from _all_hold(view, compare, pace)) if compare.range_end else _holds(view, compare)
-        pace.spend(1)
-        if not holds:
-            succeeded = False
-            break
+def choose(
+    view: ITransaction, transaction: Transaction, pace: Pace, succeeded: bool | None = None
+) -> Work[Path]:
+    """
+    Evaluate the compares, and those of the transactions nested in the branch taken.
+
+    Args:
+        view: The state before the transaction.
+        transaction: The request, taken apart.
+        pace: Of all the work for this transaction.
+        succeeded: What `all_hold` said, if it was asked: its own compares are not evaluated again.
+    """
+    if succeeded is None:
+        succeeded = yield from _compare(view, transaction.compares, pace)
     operations = transaction.success if succeeded else transaction.failure
     if any(kind == TXN for kind, _ in operations):
         chosen: list[Operation] = []
@@ -119,6 +122,18 @@ def choose(view: ITransaction, transaction: Transaction, pace: Pace) -> Work[Pat
             chosen.append((kind, (yield from choose(view, request, pace)) if kind == TXN else request))
         operations = chosen
     return Path(succeeded, operations)
+
+
+def _compare(view: ITransaction, compares: Sequence[Compare], pace: Pace) -> Work[bool]:
+    """As `all_hold`, for any compares, in slices."""
+    for compare in compares:
+        if pace.tired():
+            yield
+        holds = (yield from _all_hold(view, compare, pace)) if compare.range_end else _holds(view, compare)
+        pace.spend(1)
+        if not holds:
+            return False
+    return True
 
 
 def all_hold(store: IReadView, compares: Sequence[Compare]) -> bool | None:

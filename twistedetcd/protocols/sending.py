@@ -30,9 +30,8 @@ from twistedetcd.protocols.framing import (
     pack_header,
 )
 
-TURN_BYTES_MAX = (
-    1 << 20
-)  # of bodies in ``out``: what is beyond goes in later turns, others get theirs meanwhile
+TURN_BYTES_MAX = 1 << 20
+"""Of bodies in ``out``; what is beyond goes in later turns, and others get theirs meanwhile."""
 _TABLE_SIZE_ZERO = b"\x20"  # RFC 7541, 6.3
 
 
