@@ -141,9 +141,10 @@ def comparable(text: str) -> str:
     """Without what differs between any two members, or two moments."""
     for pattern, replacement in (
         (r"127\.0\.0\.1:\d+", "HOST"),
-        (r"\b[0-9a-f]{14,16}\b", "ID"),
         (r'("(?:cluster_id|member_id|ID|id|raft_term)":)-?\d{10,}', r"\1N"),
         (r'("(?:ClusterID|MemberID|ID)" : )\d{10,}', r"\1N"),
+        # After the decimal ones: they may have as few digits.
+        (r"\b[0-9a-f]{14,16}\b", "ID"),
         (r"remaining\(\d+s\)", "remaining(S)"),
         (r'("(?:ttl|TTL)"(?: : |:))\d+', r"\1S"),
         (r'"ts":"[^"]*"', '"ts"'),
@@ -157,6 +158,17 @@ def comparable(text: str) -> str:
 def _sorted_keys(match: re.Match[str]) -> str:
     """etcd tells a lease's keys in no order."""
     return " ".join(sorted(match[1].split()))
+
+
+class ComparableTests(SynchronousTestCase):
+    """What may differ between two members is hidden, however long it happens to be."""
+
+    def test_ids(self) -> None:
+        """A decimal id that is as long as a hexadecimal one is still a decimal one."""
+        for number in (10**9, 10**13, 1234567890123456, 2**63 - 1):
+            self.assertEqual('"id":N', comparable(f'"id":{number}'))
+            self.assertEqual('"ID" : N', comparable(f'"ID" : {number}'))
+        self.assertEqual("lease ID granted", comparable("lease 32695410dcc0ca06 granted"))
 
 
 class CommandTests(EtcdctlCase):
