@@ -222,7 +222,12 @@ def make_directory(files: IFiles, path: str) -> None:
 
 
 def log_options(
-    config: Config, files: IFiles, clock: IReactorTime, run_in_worker: RunInThread, directory: str
+    config: Config,
+    files: IFiles,
+    clock: IReactorTime,
+    run_in_worker: RunInThread,
+    disk_busy: Callable[[], bool],
+    directory: str,
 ) -> LogOptions:
     """
     How to keep the log; measures its disk, unless it is told where to sync.  Blocks.
@@ -232,11 +237,14 @@ def log_options(
         files: The file system that the log is on.
         clock: For measuring.
         run_in_worker: Runs what blocks.
+        disk_busy: Whether threads of ours write much just now, so that a sync may take long on any disk.
         directory: An existing directory on the log's disk.
     """
+    always_apart = _syncs_in_thread(config, files, clock, directory)
     return LogOptions(
         run_in_worker=run_in_worker,
-        run_sync=run_in_worker if _syncs_in_thread(config, files, clock, directory) else None,
+        run_sync=None if config.fsync_in == "reactor" or config.unsafe_no_fsync else run_in_worker,
+        disk_busy=lambda: always_apart or disk_busy(),
         unsafe_no_sync=config.unsafe_no_fsync,
         seconds=clock.seconds,
     )
@@ -253,7 +261,7 @@ def _syncs_in_thread(config: Config, files: IFiles, clock: IReactorTime, directo
     _log.info(
         "A sync of the log takes {milliseconds} ms: it is waited for in {place}",
         milliseconds=round(seconds * 1000, 3),
-        place="a thread" if in_thread else "the reactor",
+        place="a thread" if in_thread else "the reactor, unless the disk is busy",
     )
     return in_thread
 

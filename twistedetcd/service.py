@@ -87,6 +87,7 @@ class EtcdService(MultiService):
         self._member: EtcdServer | None = None
         self._closers: list[Callable[[], object]] = []
         self._ports: list[IListeningPort] = []
+        self._running = 0  # works under way in threads, nearly all of which write to the disk
         self.ready: Deferred[None] = Deferred()
 
     @property
@@ -132,7 +133,7 @@ class EtcdService(MultiService):
             config,
             files,
             partial(open_backend, config.backend),
-            partial(log_options, config, files, clock, worker),
+            partial(log_options, config, files, clock, worker, lambda: self._running > 0),
             self._closers,
         )
         raft, storage = disk.raft(random.SystemRandom().randrange)
@@ -242,7 +243,16 @@ class EtcdService(MultiService):
         pool = ThreadPool(minthreads=0, maxthreads=threads, name=f"twistedetcd {name}")
         pool.start()
         self._closers.append(pool.stop)
-        return lambda work: deferToThreadPool(self._reactor, pool, work)
+
+        def run(work: Callable[[], Any]) -> Deferred[Any]:
+            self._running += 1
+            return deferToThreadPool(self._reactor, pool, work).addBoth(self._ran)
+
+        return run
+
+    def _ran(self, result: Any) -> Any:
+        self._running -= 1
+        return result
 
     def _listen(self, _: None) -> None:
         for host, port in self._config.client_addresses:

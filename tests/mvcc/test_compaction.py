@@ -218,7 +218,7 @@ class RestartTests(CompactionCase):
         self.stack.delete(b"a")
         self.stack.store.compact(3)
         for key in self.stack.stored():
-            self.stack.pending.delete(KEY, key)
+            self.stack.pending.remove_record(key)
         self.stack.restart()
         self.assertEqual((3, 3), (self.stack.store.revision, self.stack.store.compact_revision))
         self.assertEqual(3, self.stack.store.unfinished_compaction)

@@ -118,23 +118,6 @@ class OverlayTests(PendingCase):
             self.assertEqual(expected, list(pending.range(B, start, end)))
             self.assertEqual(model.get(start), pending.get(B, start))
 
-    def test_pinned(self) -> None:
-        """A pinned view stays as it was, through writes, commits and deletions, and lets go when closed."""
-        self.layers()
-        pinned = self.pending.pin(B)
-        sealed = {B: {b"2": b"sealed", b"2a": b"sealed", b"6": b"sealed", b"3": None, b"5": None}}
-        self.backend.write(sealed)
-        self.pending.committed()
-        for name in (b"0", b"1", b"2a", b"7"):
-            self.pending.put(B, name, b"later")
-        self.pending.delete(B, b"9")
-        self.flush()
-        self.assertEqual(LAYERS, dict(pinned.range(b"", None)))
-        self.assertEqual([b"2", b"2a"], [name for name, _ in pinned.range(b"2", b"3")])
-        self.assertEqual(2, len(self.backend.views))
-        pinned.close()
-        self.assertEqual(1, len(self.backend.views))
-
 
 class SealingTests(PendingCase):
     """Handing over to the engine."""
@@ -247,7 +230,7 @@ class RecordTests(PendingCase):
         self.patch(self.pending, "_view", None)
         self.assertEqual([b"record 0", b"record 3"], self.pending.records([names[0], names[3]]))
         self.assertEqual(b"record 1", self.pending.record(names[1]))
-        self.pending.delete(KEY, names[1])
+        self.pending.remove_record(names[1])
         self.assertNotIn(names[1], self.pending._cache)
         self.assertEqual(len(self.pending._cache) * len(b"record 0"), self.pending._cache_bytes)
 
@@ -257,3 +240,124 @@ class RecordTests(PendingCase):
         self.assertRaises(BackendError, self.pending.records, [b"r"])
         self.pending.put_record(b"s", b"1")
         self.assertRaises(BackendError, self.pending.records, [b"s", b"r"])
+
+
+def record_key(number: int) -> bytes:
+    """As long as record keys are; ascending with the number."""
+    return b"%017d" % number
+
+
+class PartTests(PendingCase):
+    """Records lie in parts, so that no dictionary gets large."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(module, "PART_RECORDS_MAX", 3)
+        self.pending = Pending(self.backend)
+
+    def put(self, *numbers: int) -> None:
+        for number in numbers:
+            self.pending.put_record(record_key(number), b"%d" % number)
+
+    def remove(self, *numbers: int) -> None:
+        for number in numbers:
+            self.pending.remove_record(record_key(number))
+
+    def model(self, *numbers: int) -> dict[bytes, bytes]:
+        return {record_key(number): b"%d" % number for number in numbers}
+
+    def check(self, *numbers: int) -> None:
+        """These are there, however one looks."""
+        model = self.model(*numbers)
+        self.assertEqual(list(model.items()), list(self.pending.range(KEY, b"", None)))
+        first, last = record_key(0), record_key(10**6)
+        self.assertEqual((list(model.items()), True), self.pending.history(first, last, 100, 1000))
+        pinned = self.pending.pin()
+        self.assertEqual(list(model.items()), list(pinned.range(first, last)))
+        pinned.close()
+        self.assertEqual(list(model.values()), self.pending.records(list(model)))
+        for number in range(20):
+            self.assertEqual(model.get(record_key(number)), self.pending.get(KEY, record_key(number)))
+
+    def test_no_part_is_large(self) -> None:
+        """However many records a batch has, no dictionary has more than the limit."""
+        self.put(*range(1, 12))
+        batch = self.pending.seal()
+        assert batch is not None
+        self.assertEqual(self.model(*range(1, 12)), dict(batch[KEY].items()))
+        self.assertEqual(11, len(batch[KEY]))
+        self.backend.write(batch)
+        self.assertEqual([3, 3, 3, 2], list(map(len, self.pending.committed())))
+
+    def test_reading(self) -> None:
+        """Records in the engine, sealed parts and open parts are read alike; removed ones nowhere."""
+        self.put(*range(1, 6))
+        self.flush()
+        self.put(*range(6, 11))
+        self.remove(2)
+        batch = self.pending.seal()
+        assert batch is not None
+        self.put(*range(11, 16))
+        self.remove(3, 7, 12)  # in the engine, sealed, and written in this very batch
+        left = (1, 4, 5, 6, 8, 9, 10, 11, 13, 14, 15)
+        self.check(*left)
+        self.backend.write(batch)
+        self.check(*left)
+        self.pending.committed()
+        self.check(*left)
+        self.flush()
+        self.check(*left)
+        self.assertEqual(self.model(*left), dict(self.backend.read().range(KEY, b"", None)))
+
+    def test_each_key_once(self) -> None:
+        """In a batch a removed record is only a deletion, and every key comes once."""
+        self.put(*range(1, 6))
+        self.remove(2, 5, 9)
+        batch = self.pending.seal()
+        assert batch is not None
+        expected: dict[bytes, bytes | None] = dict(self.model(1, 3, 4))
+        expected.update(dict.fromkeys(map(record_key, (2, 5, 9))))
+        self.assertEqual(sorted(expected), sorted(batch[KEY]))
+        self.assertEqual(len(expected), len(batch[KEY]))
+        self.assertEqual(expected, dict(batch[KEY].items()))
+        self.assertEqual(expected, {key: batch[KEY][key] for key in expected})
+        self.assertNotIn(record_key(6), batch[KEY])
+
+    def test_history(self) -> None:
+        """It begins anywhere, ends at the limit or the size, and says whether that was all."""
+        self.put(*range(1, 6))
+        self.flush()
+        self.put(*range(6, 12))
+        self.remove(4)
+        everything = [1, 2, 3, *range(5, 12)]
+        for start in range(13):
+            for end in range(start, 13):
+                wanted = [number for number in everything if start <= number < end]
+                for limit in (1, 2, 100):
+                    found, whole = self.pending.history(record_key(start), record_key(end), limit, 1000)
+                    self.assertEqual(list(self.model(*wanted).items())[:limit], found)
+                    self.assertEqual(len(wanted) <= limit, whole)
+        found, whole = self.pending.history(record_key(1), record_key(12), 100, 2)
+        self.assertEqual((list(self.model(1, 2).items()), False), (found, whole))
+
+    def test_pinned(self) -> None:
+        """A pinned view stays as it was, through writes, commits and removals, and lets go when closed."""
+        self.put(*range(1, 6))
+        self.flush()
+        self.put(*range(6, 11))
+        batch = self.pending.seal()
+        assert batch is not None
+        self.put(11, 12)
+        self.remove(1)
+        pinned = self.pending.pin()
+        self.put(13, 14)
+        self.remove(2, 6, 11)
+        self.backend.write(batch)
+        self.pending.committed()
+        self.flush()
+        expected = list(self.model(*range(2, 13)).items())
+        self.assertEqual(expected, list(pinned.range(b"", record_key(99))))
+        self.assertEqual(expected[5:7], list(pinned.range(record_key(7), record_key(9))))
+        self.assertEqual(2, len(self.backend.views))
+        pinned.close()
+        self.assertEqual(1, len(self.backend.views))

@@ -8,16 +8,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.server.harness import RecordingBackend, Running, Writer
 from twistedetcd.errors import BackendError
-from twistedetcd.interfaces import Batch
+from twistedetcd.mvcc import pending as pending_module
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.schema import CONSISTENT_INDEX, META
-from twistedetcd.server.committer import FREED_AT_ONCE, Committer
+from twistedetcd.server.committer import Committer
 
 BUCKET = b"b"
-
-
-def _writes(batch: Batch) -> int:
-    return sum(map(len, batch.values()))
 
 
 class CommitterTests(SynchronousTestCase):
@@ -78,19 +74,26 @@ class CommitterTests(SynchronousTestCase):
         self.assertEqual([[b"a", b"b", b"c", b"d"]], self.written)
 
     def test_large_batches_are_freed_elsewhere(self) -> None:
-        """A batch of very many writes is forgotten on the writer's thread, after it is in the engine."""
+        """A batch of very many records is forgotten part by part, on the writer's thread."""
+        self.patch(pending_module, "PART_RECORDS_MAX", 5)
+        returned: list[list[pending_module.Values]] = []
+        committed = self.pending.committed
+
+        def noted() -> list[pending_module.Values]:
+            returned.append(committed())
+            return returned[-1]
+
+        self.patch(self.pending, "committed", noted)
         self.writer.holding = True
-        kept: list[Batch] = []
-        self.patch(self.backend, "write", kept.append)
-        for count in (FREED_AT_ONCE - 1, FREED_AT_ONCE):
-            self.put(*(b"%06d" % number for number in range(count)))
+        for count, freeing in ((4, 0), (12, 1)):
+            for number in range(count):
+                self.pending.put_record(b"%017d" % number, b"record")
             self.committer.flush()
             self.writer.release()
-        # With its stamp the second one is too large; the first was left to whoever lets go of it last.
-        self.assertEqual(1, len(self.writer.held))
-        self.assertEqual([FREED_AT_ONCE, FREED_AT_ONCE + 1], [_writes(batch) for batch in kept])
+            self.assertEqual(freeing, len(self.writer.held))
+        self.assertEqual([1, 3], list(map(len, returned)))
         self.writer.release()
-        self.assertEqual([FREED_AT_ONCE, 0], [_writes(batch) for batch in kept])
+        self.assertEqual([1, 0], list(map(len, returned)))
 
     def test_one_at_a_time(self) -> None:
         """While a batch is on its way the next one grows; it follows at once if it is full by then."""

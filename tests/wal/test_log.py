@@ -245,6 +245,30 @@ class CutTests(LogCase):
         self.assertFalse(self.locked(self.segments()[-1]))
         self.assertEqual([1, 2], [one.index for one in self.read().entries])
 
+    def test_only_while_busy(self) -> None:
+        """Where a save is synced is decided for each: elsewhere only while the disk is busy."""
+        jobs: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+        busy: list[bool] = []
+
+        def run_later(job: Callable[[], Any]) -> Deferred[Any]:
+            jobs.append((job, Deferred()))
+            return jobs[-1][1]
+
+        options = LogOptions(
+            run_in_worker=execute, run_sync=run_later, disk_busy=busy.pop, segment_bytes=4096
+        )
+        wal = self.create(options)
+        for index, slow in enumerate((False, True, False), 1):
+            busy.append(slow)
+            saved = wal.save(None, [entry(index)])
+            if slow:
+                self.assertNoResult(saved)
+                job, done = jobs.pop()
+                done.callback(job())
+            self.successResultOf(saved)
+        wal.close()
+        self.assertEqual([1, 2, 3], [one.index for one in self.read().entries])
+
     def test_size(self) -> None:
         """The size is that of the files, the prepared one included, after a restart too."""
         wal = self.create()

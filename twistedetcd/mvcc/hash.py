@@ -14,7 +14,7 @@ from google_crc32c import extend
 from twistedetcd.interfaces import Work
 from twistedetcd.mvcc import revision as revisions
 from twistedetcd.mvcc.index import Index
-from twistedetcd.mvcc.pending import PinnedView
+from twistedetcd.mvcc.pending import PinnedRecords
 from twistedetcd.mvcc.work import SLICE_KEYS
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.schema import KEY
@@ -28,7 +28,9 @@ class KeyValueHash(NamedTuple):
     revision: int
 
 
-def hash_records(view: PinnedView, index: Index, revision: int, compact_revision: int) -> Work[KeyValueHash]:
+def hash_records(
+    view: PinnedRecords, index: Index, revision: int, compact_revision: int
+) -> Work[KeyValueHash]:
     """
     Hash the records up to ``revision``.
 

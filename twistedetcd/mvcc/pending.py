@@ -4,11 +4,14 @@ Writes that the engine does not have yet, over what it has.
 One *open* batch takes the writes; at most one *sealed* batch is on its way into the engine.  A read looks
 into the open batch, the sealed one, then the engine's view; a deleted key is ``None`` in a batch.  Who seals
 and commits, and when, is the server's business.  Records read from the engine stay at hand.
+
+A transaction of a million changes is one batch, but no step of its life may take long: its records lie in
+parts, of which only the newest one still changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 
 from zope.interface import implementer
 
@@ -18,7 +21,10 @@ from twistedetcd.schema import KEY
 
 OPERATIONS_MAX = 100_000
 BYTES_MAX = 64 * 1024 * 1024
+PART_RECORDS_MAX = 40_000  # to let a dictionary grow beyond, or to copy or free it, takes milliseconds
 CACHE_BYTES_MAX = 32 * 1024 * 1024  # records read from the engine lately; when it is full it starts anew
+
+Values = dict[bytes, bytes | None]
 
 
 @implementer(IOverlay)
@@ -35,10 +41,16 @@ class Pending:
     def __init__(self, backend: IBackend) -> None:
         self._backend = backend
         self._view: IReadTransaction = backend.read()
-        self._records: dict[bytes, bytes | None] = {}
-        self._open: dict[bytes, dict[bytes, bytes | None]] = {KEY: self._records}
-        self._sealed: dict[bytes, dict[bytes, bytes | None]] | None = None
-        self._sealed_records: dict[bytes, bytes | None] = {}
+        self._open: dict[bytes, Values] = {}
+        self._sealed: Batch | None = None
+        # The bucket of records has more to carry.  A record is written once, above all others, and may be
+        # removed once.
+        self._records: Values = {}
+        self._parts: list[Values] = []
+        """What else the open batch and the sealed one have, oldest first; these do not change."""
+        self._sealed_parts = 0  # how many of them are the sealed batch's
+        self._removed: Values = {}
+        self._sealed_removed: Values = {}
         self._cache: dict[bytes, bytes] = {}  # a record never changes, so only its removal ends its stay
         self._cache_bytes = 0
         self.operations = 0
@@ -53,22 +65,32 @@ class Pending:
     # Writing.
 
     def put_record(self, record_key: bytes, record: bytes) -> None:
-        """`put` in the bucket of records."""
+        """`put` in the bucket of records, above all that are there."""
         self._records[record_key] = record
         self.operations += 1
         self.bytes += len(record) + 18
+        if len(self._records) >= PART_RECORDS_MAX:
+            self._parts.append(self._records)
+            self._records = {}
+
+    def remove_record(self, record_key: bytes) -> None:
+        """`delete` in the bucket of records."""
+        self._removed[record_key] = None
+        self.operations += 1
+        self.bytes += len(record_key)
+        if record_key in self._cache:
+            self._cache_bytes -= len(self._cache.pop(record_key))
 
     def put(self, bucket: bytes, key: bytes, value: bytes) -> None:
-        """Write, or overwrite, one key."""
+        """Write, or overwrite, one key of another bucket than that of records."""
         self._note(bucket, key, value)
 
     def delete(self, bucket: bytes, key: bytes) -> None:
-        """Delete one key; no matter whether it is there."""
+        """Delete one key of another bucket than that of records; no matter whether it is there."""
         self._note(bucket, key, None)
-        if bucket == KEY and key in self._cache:
-            self._cache_bytes -= len(self._cache.pop(key))
 
     def _note(self, bucket: bytes, key: bytes, value: bytes | None) -> None:
+        assert bucket != KEY, "records are written with put_record() and remove_record()"
         self._open.setdefault(bucket, {})[key] = value
         self.operations += 1
         self.bytes += len(key) + len(value or b"")
@@ -82,18 +104,16 @@ class Pending:
         Raises:
             BackendError: It is not: index and engine differ, and the member must stop.
         """
-        record = self._records.get(record_key)
+        record = self._records.get(record_key) or self._cache.get(record_key)
         if record is None:
-            record = self._sealed_records.get(record_key)
+            for part in self._parts:
+                record = part.get(record_key)
+                if record is not None:
+                    return record
+            record = self._view.get(KEY, record_key)
             if record is None:
-                record = self._cache.get(record_key)
-                if record is None:
-                    record = self._view.get(KEY, record_key)
-                    if record is None:
-                        raise BackendError(
-                            f"the engine has no record {record_key.hex()}, which the index names"
-                        )
-                    self._remember(record_key, record)
+                raise BackendError(f"the engine has no record {record_key.hex()}, which the index names")
+            self._remember(record_key, record)
         return record
 
     def records(self, record_keys: list[bytes]) -> list[bytes]:
@@ -101,7 +121,7 @@ class Pending:
         found: list[bytes | None] = list(map(self._cache.get, record_keys))
         if None not in found:
             return found  # type: ignore[return-value]
-        if not self._records and not self._sealed_records:
+        if not self._records and not self._parts:
             missing = [key for key, record in zip(record_keys, found, strict=True) if record is None]
             read = self._view.get_many(KEY, missing)
             if len(read) == len(missing):
@@ -120,15 +140,20 @@ class Pending:
 
     def get(self, bucket: bytes, key: bytes) -> bytes | None:
         """The value of a key, or ``None``."""
-        for batch in (self._open, self._sealed or {}):
-            values = batch.get(bucket)
-            if values is not None and key in values:
+        for values in reversed(self._layers(bucket)):
+            if key in values:
                 return values[key]
         return self._view.get(bucket, key)
 
     def range(self, bucket: bytes, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         """Pairs in [``start``, ``end``) in key order; must be used up before the next write."""
-        return _merged(self._view, self._overlay(bucket), bucket, start, end)
+        return _merged(self._view, self._layers(bucket), bucket, start, end)
+
+    def _layers(self, bucket: bytes) -> list[Mapping[bytes, bytes | None]]:
+        """What lies over the engine; the last layer that says something of a key decides."""
+        if bucket == KEY:
+            return [*self._parts, self._records, self._sealed_removed, self._removed]
+        return [batch[bucket] for batch in (self._sealed, self._open) if batch and bucket in batch]
 
     def history(
         self, start: bytes, end: bytes, limit: int, bytes_max: int
@@ -136,8 +161,7 @@ class Pending:
         """
         Record keys from ``start`` on and below ``end``, ascending, with their records.
 
-        What it costs depends little on what else there is: records are only ever added above the others, so
-        the open ones are all above the sealed ones, and those above the engine's.
+        What it costs depends little on what else there is.
 
         Args:
             start: The first record key.
@@ -150,33 +174,18 @@ class Pending:
         """
         found: list[tuple[bytes, bytes]] = []
         size = 0
-        for item in self._records_between(start, end):
+        parts, removed = (*self._parts, self._records), (self._sealed_removed, self._removed)
+        for item in _in_order(self._view, parts, removed, start, end):
             if len(found) == limit or size >= bytes_max:
                 return found, False
             found.append(item)
             size += len(item[1])
         return found, True
 
-    def _records_between(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        opened, sealed = self._records, self._sealed_records
-        for item in self._view.range(KEY, start, end):
-            key = item[0]
-            if opened.get(key, item) is not None and sealed.get(key, item) is not None:  # not compacted since
-                yield item
-        for key, record in sealed.items():
-            if record is not None and start <= key < end and opened.get(key, record) is not None:
-                yield key, record
-        for key, record in opened.items():
-            if record is not None and start <= key < end:
-                yield key, record
-
-    def pin(self, bucket: bytes) -> PinnedView:
-        """A view of one bucket that later writes do not change.  Close it."""
-        return PinnedView(self._backend.read(), self._overlay(bucket), bucket)
-
-    def _overlay(self, bucket: bytes) -> dict[bytes, bytes | None]:
-        sealed = (self._sealed or {}).get(bucket, {})
-        return {**sealed, **self._open.get(bucket, {})}
+    def pin(self) -> PinnedRecords:
+        """The records as they are now, whatever is written later.  Close it."""
+        parts = (*self._parts, self._records.copy())
+        return PinnedRecords(self._backend.read(), parts, (self._sealed_removed, self._removed.copy()))
 
     # Handing over to the engine.
 
@@ -190,22 +199,30 @@ class Pending:
         assert self.whole, "half a transaction must not be committed"
         if not self.operations:
             return None
-        self._sealed, self._sealed_records = self._open, self._records
-        self._records = {}
-        self._open = {KEY: self._records}
+        if self._records:
+            self._parts.append(self._records)
+        self._sealed_parts, self._sealed_removed = len(self._parts), self._removed
+        self._sealed = self._open
+        if self._parts or self._removed:
+            single = len(self._parts) == 1 and not self._removed
+            records = self._parts[0] if single else Records(tuple(self._parts), self._removed)
+            self._sealed = {KEY: records, **self._open}
+        self._open, self._records, self._removed = {}, {}, {}
         self.operations = self.bytes = 0
         return self._sealed
 
-    def committed(self) -> dict[bytes, dict[bytes, bytes | None]]:
+    def committed(self) -> list[Values]:
         """
         The sealed batch is in the engine: see it there.
 
         Returns:
-            The batch, which nobody looks into any more.
+            The parts of its records, which nobody here looks into any more.
         """
         self._view.renew()
-        batch, self._sealed, self._sealed_records = self._sealed, None, {}
-        return batch or {}
+        parts = self._parts[: self._sealed_parts]
+        del self._parts[: self._sealed_parts]
+        self._sealed, self._sealed_parts, self._sealed_removed = None, 0, {}
+        return parts
 
     def close(self) -> None:
         """Let go of the engine's view."""
@@ -220,29 +237,90 @@ class Pending:
         return self._backend.size_in_use_bytes()
 
 
-class PinnedView:
-    """One bucket, as it was."""
+class Records(Mapping[bytes, bytes | None]):
+    """The bucket of records in a batch: parts whose keys are all different, and what is removed."""
 
-    def __init__(self, view: IReadTransaction, overlay: dict[bytes, bytes | None], bucket: bytes) -> None:
-        self._view, self._overlay, self._bucket = view, overlay, bucket
+    def __init__(self, parts: Sequence[Values], removed: Values) -> None:
+        self._parts, self._removed = parts, removed
 
-    def range(self, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+    def __getitem__(self, key: bytes) -> bytes | None:
+        for part in (self._removed, *self._parts):
+            if key in part:
+                return part[key]
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (key for key, _ in _Items(self))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def items(self) -> ItemsView[bytes, bytes | None]:
+        return _Items(self)
+
+
+class _Items(ItemsView[bytes, bytes | None]):
+    """Pairs without looking each key up again."""
+
+    _mapping: Records
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes | None]]:
+        parts, removed = self._mapping._parts, self._mapping._removed
+        for part in parts:
+            if removed:
+                yield from (item for item in part.items() if item[0] not in removed)
+            else:
+                yield from part.items()
+        yield from removed.items()
+
+
+class PinnedRecords:
+    """The records, as they were."""
+
+    def __init__(self, view: IReadTransaction, parts: Sequence[Values], removed: Sequence[Values]) -> None:
+        self._view, self._parts, self._removed = view, parts, removed
+
+    def range(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Pairs in [``start``, ``end``) in key order."""
-        return _merged(self._view, self._overlay, self._bucket, start, end)
+        return _in_order(self._view, self._parts, self._removed, start, end)
 
     def close(self) -> None:
         """Let go of the engine's pages."""
         self._view.close()
 
 
+def _in_order(
+    view: IReadTransaction, parts: Sequence[Values], removed: Sequence[Values], start: bytes, end: bytes
+) -> Iterator[tuple[bytes, bytes]]:
+    """
+    Records in [``start``, ``end``): each part's are above those of the parts before it.
+
+    A new view may have the sealed parts already, so it is asked only for what is below them.
+    """
+    parts = [part for part in parts if part]
+    removed = [layer for layer in removed if layer]
+    for item in view.range(KEY, start, min(end, next(iter(parts[0]))) if parts else end):
+        if not (removed and any(item[0] in layer for layer in removed)):
+            yield item
+    for part in parts:
+        if next(reversed(part)) >= start:
+            for key, record in part.items():
+                if start <= key < end and not (removed and any(key in layer for layer in removed)):
+                    assert record is not None, "removed records are not in a part"
+                    yield key, record
+
+
 def _merged(
     view: IReadTransaction,
-    overlay: dict[bytes, bytes | None],
+    layers: Sequence[Mapping[bytes, bytes | None]],
     bucket: bytes,
     start: bytes,
     end: bytes | None,
 ) -> Iterator[tuple[bytes, bytes]]:
-    """The view with the overlay on top; the overlay wins, ``None`` hides."""
+    """The view with the layers on top; the last one wins, ``None`` hides."""
+    overlay: Values = {}
+    for layer in layers:
+        overlay.update(layer)
     over = sorted(key for key in overlay if start <= key and (end is None or key < end))
     position = 0
     for key, value in view.range(bucket, start, end):

@@ -12,7 +12,7 @@ from twistedetcd.interfaces import IKV, Work
 from twistedetcd.mvcc import revision as revisions
 from twistedetcd.mvcc.hash import KeyValueHash, hash_records
 from twistedetcd.mvcc.index import Index
-from twistedetcd.mvcc.pending import Pending, PinnedView
+from twistedetcd.mvcc.pending import Pending, PinnedRecords
 from twistedetcd.mvcc.txn import ReadTransaction, WriteTransaction
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.schema import FINISHED_COMPACT, KEY, META, SCHEDULED_COMPACT
@@ -246,7 +246,7 @@ class Store:
             if dropped is None:
                 break
             for record_key in dropped:
-                self._pending.delete(KEY, record_key)
+                self._pending.remove_record(record_key)
             yield
         self._pending.put(META, FINISHED_COMPACT, revisions.record_key(revision, 0))
 
@@ -255,14 +255,14 @@ class Store:
     def hash(self, revision: int) -> Work[KeyValueHash]:
         self.check_revision(revision)
         # Revision, compact revision and view belong together: take them in this very call.
-        pinned = self._pending.pin(KEY)
+        pinned = self._pending.pin()
         self._reading.append(self.compact_revision)
         hashing = self._hash(revision if revision > 0 else self.revision, self.compact_revision, pinned)
         # Begun, it lets go of the view however it ends, even if nobody ever asks for a slice.
         next(hashing)
         return hashing
 
-    def _hash(self, revision: int, compacted: int, pinned: PinnedView) -> Work[KeyValueHash]:
+    def _hash(self, revision: int, compacted: int, pinned: PinnedRecords) -> Work[KeyValueHash]:
         try:
             yield
             return (yield from hash_records(pinned, self._index, revision, compacted))

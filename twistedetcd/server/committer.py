@@ -14,9 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from twistedetcd.interfaces import IBackend, RunInThread
-from twistedetcd.mvcc.pending import Pending
-
-FREED_AT_ONCE = 10_000  # writes; to free a million in one go takes 35 ms
+from twistedetcd.mvcc.pending import Pending, Values
 
 
 class Committer:
@@ -110,10 +108,10 @@ class Committer:
         self._run_in_writer(lambda: self._backend.write(batch)).addCallbacks(self._committed, self._refused)
 
     def _committed(self, _: object) -> None:
-        batch = self._pending.committed()
+        parts = self._pending.committed()
         self._writing = False
-        if sum(map(len, batch.values())) > FREED_AT_ONCE:
-            self._run_in_writer(lambda: _free(batch))
+        if len(parts) > 1:
+            self._run_in_writer(lambda: _free(parts))
         waiting, self._waiting = self._waiting, []
         for done in waiting:
             done.callback(None)
@@ -165,8 +163,7 @@ class Committer:
             self._timer = None
 
 
-def _free(batch: dict[bytes, dict[bytes, bytes | None]]) -> None:
-    """Forget a large batch bit by bit, so that others get the interpreter lock meanwhile."""
-    for values in batch.values():
-        while values:
-            values.popitem()
+def _free(parts: list[Values]) -> None:
+    """Forget a large batch part by part: to free a million records in one go takes 35 ms."""
+    while parts:
+        parts.pop()

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twistedetcd.errors import WALClosedError
-from twistedetcd.interfaces import IWAL, IFile, IFiles
+from twistedetcd.interfaces import IWAL, IFile, IFiles, RunInThread
 from twistedetcd.raft.types import ConfState, Entry, HardState
 from twistedetcd.wal.opening import LogOptions, Segment, create_log, open_log, recover
 from twistedetcd.wal.reading import Reading, Recovered
@@ -45,6 +45,7 @@ class SegmentedWAL:
         self._directory = directory
         self._segment_bytes = options.segment_bytes
         self._run_sync = options.run_sync
+        self._disk_busy = options.disk_busy
         self._run_in_worker = options.run_in_worker
         self._seconds = options.seconds
         self._syncs = not options.unsafe_no_sync
@@ -243,7 +244,8 @@ class SegmentedWAL:
         """Write, sync, and go on to the next segment if this one is full."""
         self._begin_writing()
         file, offset = self._segments[-1].file, self._offset
-        if self._run_sync is None:
+        run_sync = self._where()
+        if run_sync is None:
             try:
                 self._slow(self._store(file, offset, frames))
             except Exception:
@@ -254,11 +256,15 @@ class SegmentedWAL:
                 return succeed(None)
             written = self._cut(None)
         else:
-            written = self._run_sync(lambda: self._store(file, offset, frames)).addCallback(self._slow)
+            written = run_sync(lambda: self._store(file, offset, frames)).addCallback(self._slow)
             self._offset = offset + len(frames)
             if self._offset >= self._segment_bytes:
                 written.addCallback(self._cut)
         return written.addCallbacks(self._done, self._broke)
+
+    def _where(self) -> RunInThread | None:
+        """Where to sync now; ``None`` for here."""
+        return self._run_sync if self._run_sync is not None and self._disk_busy() else None
 
     def _begin_writing(self) -> None:
         assert not self._busy, "one writer: wait for each Deferred before the next call"
@@ -322,5 +328,5 @@ class SegmentedWAL:
             self._older_bytes += full_bytes
             self._offset, self._crc = len(head), crc
 
-        run = self._run_sync or execute
+        run = self._where() or execute
         return run(switch).addCallback(switched)

@@ -36,6 +36,8 @@ class LogOptions:
     """Where the next segment is filled: a thread."""
     run_sync: RunInThread | None = None
     """Where a save is written and synced; ``None`` for at once, in the caller's thread."""
+    disk_busy: Callable[[], bool] = lambda: True
+    """Whether a sync would wait for others: if not, it is done at once in spite of ``run_sync``."""
     segment_bytes: int = SEGMENT_BYTES
     """How long a segment gets before the next one is begun."""
     unsafe_no_sync: bool = False
