@@ -87,7 +87,7 @@ class EtcdService(MultiService):
         self._member: EtcdServer | None = None
         self._closers: list[Callable[[], object]] = []
         self._ports: list[IListeningPort] = []
-        self._running = 0  # works under way in threads, nearly all of which write to the disk
+        self._running = 0  # works under way in the workers' threads, all of which are about files
         self.ready: Deferred[None] = Deferred()
 
     @property
@@ -127,13 +127,13 @@ class EtcdService(MultiService):
         config, clock = self._config, self._reactor
         connections_max = _connections_max()
         writer = self._thread_pool("writer", 1)
-        worker = self._thread_pool("worker", 2)
+        worker = self._counted(self._thread_pool("worker", 2))
         files = LocalFiles()
         disk = Disk(
             config,
             files,
             partial(open_backend, config.backend),
-            partial(log_options, config, files, clock, worker, lambda: self._running > 0),
+            partial(log_options, config, files, clock, worker, lambda: self._running > 0 or committer.busy),
             self._closers,
         )
         raft, storage = disk.raft(random.SystemRandom().randrange)
@@ -243,12 +243,14 @@ class EtcdService(MultiService):
         pool = ThreadPool(minthreads=0, maxthreads=threads, name=f"twistedetcd {name}")
         pool.start()
         self._closers.append(pool.stop)
+        return lambda work: deferToThreadPool(self._reactor, pool, work)
 
-        def run(work: Callable[[], Any]) -> Deferred[Any]:
+    def _counted(self, run: RunInThread) -> RunInThread:
+        def run_counted(work: Callable[[], Any]) -> Deferred[Any]:
             self._running += 1
-            return deferToThreadPool(self._reactor, pool, work).addBoth(self._ran)
+            return run(work).addBoth(self._ran)
 
-        return run
+        return run_counted
 
     def _ran(self, result: Any) -> Any:
         self._running -= 1

@@ -11,6 +11,7 @@ from twistedetcd.errors import BackendError
 from twistedetcd.mvcc import pending as pending_module
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.schema import CONSISTENT_INDEX, META
+from twistedetcd.server import committer
 from twistedetcd.server.committer import Committer
 
 BUCKET = b"b"
@@ -74,7 +75,7 @@ class CommitterTests(SynchronousTestCase):
         self.assertEqual([[b"a", b"b", b"c", b"d"]], self.written)
 
     def test_large_batches_are_freed_elsewhere(self) -> None:
-        """A batch of very many records is forgotten part by part, on the writer's thread."""
+        """A batch of very many records keeps the disk busy; it is forgotten in parts, in the writer."""
         self.patch(pending_module, "PART_RECORDS_MAX", 5)
         returned: list[list[pending_module.Values]] = []
         committed = self.pending.committed
@@ -85,11 +86,14 @@ class CommitterTests(SynchronousTestCase):
 
         self.patch(self.pending, "committed", noted)
         self.writer.holding = True
+        self.patch(committer, "BUSY_OPERATIONS", 10)
         for count, freeing in ((4, 0), (12, 1)):
             for number in range(count):
                 self.pending.put_record(b"%017d" % number, b"record")
             self.committer.flush()
+            self.assertEqual(freeing == 1, self.committer.busy)
             self.writer.release()
+            self.assertFalse(self.committer.busy)
             self.assertEqual(freeing, len(self.writer.held))
         self.assertEqual([1, 3], list(map(len, returned)))
         self.writer.release()

@@ -16,6 +16,8 @@ from twisted.python.failure import Failure
 from twistedetcd.interfaces import IBackend, RunInThread
 from twistedetcd.mvcc.pending import Pending, Values
 
+BUSY_OPERATIONS = 20_000  # a batch of more keeps the disk busy; to sync elsewhere for less costs more time
+
 
 class Committer:
     """
@@ -29,6 +31,9 @@ class Committer:
         stamp: Puts the consistent index, its term and what else describes the batch into the open batch;
             called between two entries only.
         failed: Called when the engine refused a batch; the member must stop.
+
+    Attributes:
+        busy: Whether a batch is being written that is so large that others find the disk slow.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Committer:
         self._timer: IDelayedCall | None = None
         self._given_up: Failure | None = None
         self._writing = False
+        self.busy = False
         # Who waits for the batch on its way, and who for the one after it.
         self._waiting: list[Deferred[None]] = []
         self._waiting_next: list[Deferred[None]] = []
@@ -101,15 +107,16 @@ class Committer:
         if self._writing or self._given_up is not None or not (pending.operations and pending.whole):
             return
         self._stamp()
+        operations = self._pending.operations
         batch = self._pending.seal()
         assert batch is not None, "the open batch has operations"
-        self._writing = True
+        self._writing, self.busy = True, operations > BUSY_OPERATIONS
         self._waiting, self._waiting_next = self._waiting_next, []
         self._run_in_writer(lambda: self._backend.write(batch)).addCallbacks(self._committed, self._refused)
 
     def _committed(self, _: object) -> None:
         parts = self._pending.committed()
-        self._writing = False
+        self._writing = self.busy = False
         if len(parts) > 1:
             self._run_in_writer(lambda: _free(parts))
         waiting, self._waiting = self._waiting, []
@@ -121,7 +128,7 @@ class Committer:
             self.check()
 
     def _refused(self, failure: Failure) -> None:
-        self._writing = False
+        self._writing = self.busy = False
         waiting, self._waiting = self._waiting, []
         self.give_up(failure)
         for done in waiting:
