@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import lmdb
 from twisted.trial.unittest import SynchronousTestCase
@@ -48,6 +49,27 @@ class OpeningTests(SynchronousTestCase):
         self.assertEqual(f"{self.path} is in use by another member", self.refused())
         backend.close()
         self.usable()
+
+    def test_synced(self) -> None:
+        """What a killed process had written but not synced is made durable before anybody reads it."""
+        LMDBBackend(self.directory).close()
+        calls: list[str] = []
+        opened = lmdb.open
+
+        class Environment:
+            """LMDB's, telling what is asked of it."""
+
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                self._environment = opened(*arguments, **options)
+
+            def __getattr__(self, name: str) -> Any:
+                calls.append(name)
+                return getattr(self._environment, name)
+
+        self.patch(lmdb, "open", Environment)
+        LMDBBackend(self.directory).close()
+        self.assertIn("sync", calls)
+        self.assertLess(calls.index("sync"), calls.index("begin"))
 
     def test_foreign_file(self) -> None:
         """A file of another format is refused, and left as it is."""
