@@ -17,7 +17,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from twistedetcd.raft.types import ConfState, Entry, HardState, Snapshot
+    from twistedetcd.raft.types import ConfState, Entry, HardState, Message, Snapshot
     from twistedetcd.wal.reading import Recovered
 
 Batch: TypeAlias = Mapping[bytes, Mapping[bytes, bytes | None]]
@@ -746,6 +746,149 @@ class IWatchable(Interface):
 
     def work() -> Work[None]:
         """What is left to deliver, in slices; ends when nothing can be delivered now."""
+
+
+class IImage(Interface):
+    """A store on its way to another member."""
+
+    size_bytes = Attribute("How long it is.")
+
+    def chunks() -> Iterator[bytes]:
+        """All its bytes, in pieces of bounded size; to make one takes no longer than a slice of `Work`."""
+
+    def close() -> None:
+        """It is no longer needed, sent or not; called once."""
+
+
+class IImageSink(Interface):
+    """Takes in a store that another member sends.  Ends with `finish` or `abort`, or when a call raises."""
+
+    def write(chunk: bytes) -> None:
+        """
+        What comes next.
+
+        Raises:
+            MemberError: It cannot be used; it is over.
+            OSError: The disk refused; it is over.
+        """
+
+    def finish() -> Deferred[None]:
+        """
+        All has come.
+
+        Returns:
+            Fires once it is durable, and raft was told of the snapshot.
+
+        Raises:
+            MemberError: It cannot be used.
+            OSError: The disk refused.
+        """
+
+    def abort() -> None:
+        """No more will come."""
+
+
+class IRaftReceiver(Interface):
+    """A member, as its peer transport calls it: never from within a call to the transport."""
+
+    def receive(message: Message) -> None:
+        """A raft message from a peer.  One that should not have come is dropped, and logged."""
+
+    def receive_snapshot(message: Message) -> IImageSink:
+        """
+        A snapshot begins: its message, which is not a raft message yet, and then its image.
+
+        Raises:
+            EtcdError: It is not wanted.
+            OSError: The disk refused.
+        """
+
+    def unreachable(member: int) -> None:
+        """Messages to a peer were lost."""
+
+    def snapshot_sent(member: int, delivered: bool) -> None:
+        """The other end has taken a snapshot, or has not; called once for each `send_snapshot`."""
+
+    def answer(sender: int, kind: str, body: bytes) -> Deferred[bytes]:
+        """
+        What `IPeerTransport.ask` asks, on the other end.
+
+        Raises:
+            EtcdError: The answer is an error, which the asker gets.
+        """
+
+
+class IPeerTransport(Interface):
+    """
+    The way to the other members.
+
+    Nothing that it is given to send may hold up the caller, and no failure of it is raised: it is reported.
+    What waits for a peer is bounded; beyond that it is dropped and the peer reported unreachable.
+    """
+
+    def start(receiver: IRaftReceiver) -> None:
+        """Begin to listen and to dial."""
+
+    def stop() -> Deferred[None]:
+        """
+        End all connections.
+
+        Returns:
+            Fires once nothing is left.  Questions under way fail, images are closed.
+        """
+
+    def add_peer(member: int, urls: Sequence[str]) -> None:
+        """A member to talk to from now on, or another address of it."""
+
+    def remove_peer(member: int) -> None:
+        """A member not to talk to any more; what waits for it is dropped."""
+
+    def send(messages: Sequence[Message]) -> None:
+        """
+        Send raft messages, none of which is a snapshot.
+
+        Each arrives at most once.  Those to one peer arrive in order while the connection lasts; heartbeats
+        and votes never wait behind appends.
+        """
+
+    def send_snapshot(message: Message, image: IImage) -> None:
+        """Send a snapshot's message and its image, beside all else; reported once it is over."""
+
+    def ask(member: int, kind: str, body: bytes, timeout_seconds: float) -> Deferred[bytes]:
+        """
+        Ask a peer something that is not raft's.
+
+        Args:
+            member: Whom.
+            kind: A word that says what is asked.
+            body: The question.
+            timeout_seconds: How long to wait.
+
+        Raises:
+            EtcdError: The peer's refusal; `TimeoutError` if there was no answer in time, whatever the cause.
+        """
+
+    def active_since(member: int) -> float | None:
+        """Since when, in seconds of the clock, a peer has been heard; ``None`` if it is not heard now."""
+
+
+class IPeerTransportFactory(Interface):
+    """
+    A plugin (also provide `twisted.plugin.IPlugin`) that makes peer transports: ``--peer-transport NAME``.
+    """
+
+    name = Attribute("What the user types after ``--peer-transport``: a lower-case word.")
+    help = Attribute("One line that says what it is good for.")
+    options = Attribute("As for `IBackendFactory`.")
+
+    def open(host: Any, **options: Any) -> IPeerTransport:
+        """
+        Make the transport of one member; nothing is opened before `IPeerTransport.start`.
+
+        Args:
+            host: What it stands on: a `twistedetcd.assembly.Host`.
+            options: The values of those that were set, with underscores for hyphens.
+        """
 
 
 RunInThread: TypeAlias = "Callable[[Callable[[], Any]], Deferred[Any]]"

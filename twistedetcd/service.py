@@ -1,8 +1,8 @@
 """
 service: a `Config` becomes the tree of Twisted services that is a member.
 
-With ``disk.py``, the one place that names concrete classes.  Building opens nothing: files, threads and
-sockets come with `EtcdService.startService`, since twistd forks in between.
+It brings reactor, threads, sockets and the machine's files; what runs on them, `twistedetcd.assembly` puts
+together.  Building opens nothing: that comes with `EtcdService.startService`, since twistd forks in between.
 """
 
 from __future__ import annotations
@@ -29,28 +29,16 @@ from zope.interface import implementer
 
 from twistedetcd.api.calls import terms
 from twistedetcd.api.http import site
-from twistedetcd.api.methods import methods
-from twistedetcd.api.watch import WatchOptions
-from twistedetcd.apply.chain import chain
-from twistedetcd.apply.request import Encoder
-from twistedetcd.apply.store import StoreApplier
+from twistedetcd.assembly import GRPC_OVERHEAD_BYTES, Assembly, Host, request_timeout_seconds
 from twistedetcd.config import Config
-from twistedetcd.disk import Disk, log_options, open_backend
+from twistedetcd.disk import log_options, open_backend
 from twistedetcd.errors import MemberError, StoppedError
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.interfaces import RunInThread
-from twistedetcd.mvcc.watch import Watches
 from twistedetcd.protocols.keepalive import KeepalivePolicy
 from twistedetcd.protocols.port import ClientPortFactory
-from twistedetcd.protocols.turn import Turn
-from twistedetcd.raft.types import Snapshot
-from twistedetcd.server.committer import Committer
-from twistedetcd.server.leases import Leases
 from twistedetcd.server.member import EtcdServer
-from twistedetcd.server.raftnode import RaftNode
-from twistedetcd.server.snapshots import Snapshots
 
-GRPC_OVERHEAD_BYTES = 512 * 1024  # what a request message may be larger than an entry
 RESERVED_FILES = 150  # file descriptors that clients may not use up: for the log, the backend, the peers
 DRAIN_POLL_SECONDS = 0.05
 LISTEN_BACKLOG = 1024
@@ -129,97 +117,31 @@ class EtcdService(MultiService):
         writer = self._thread_pool("writer", 1)
         worker = self._counted(self._thread_pool("worker", 2))
         files = LocalFiles()
-        disk = Disk(
-            config,
-            files,
-            partial(open_backend, config.backend),
-            partial(log_options, config, files, clock, worker, lambda: self._running > 0 or committer.busy),
-            self._closers,
-        )
-        raft, storage = disk.raft(random.SystemRandom().randrange)
-
-        turn = Turn(clock, LONE_POLLS)
-        milliseconds = int(clock.seconds() * 1000) & (1 << 40) - 1
-        self._member = member = EtcdServer(
+        host = Host(
             clock=clock,
-            identity=disk.founder._replace(
-                id=disk.identity.node_id, name=config.name, client_urls=tuple(config.advertise_client_urls)
+            monotonic=_monotonic(clock),
+            files=files,
+            open_backend=partial(open_backend, config.backend),
+            log_options=lambda directory, engine_busy: log_options(
+                config, files, clock, worker, lambda: self._running > 0 or engine_busy(), directory
             ),
-            cluster_id=disk.identity.cluster_id,
-            store=disk.store,
-            leases=Leases(
-                clock=clock,
-                monotonic=_monotonic(clock),
-                lessor=disk.lessor,
-                extend_seconds=config.election_timeout_ms / 1000,
-                retry_seconds=_request_timeout_seconds(config),
-            ),
-            watches=Watches(disk.store, self._receiver_failed),
-            pending=disk.pending,
-            cluster=disk.cluster,
-            wake=turn.wake,
-            encoder=Encoder((disk.identity.node_id & 0xFFFF) << 48 | milliseconds << 8),
-            request_bytes_max=config.max_request_bytes,
-            request_timeout_seconds=_request_timeout_seconds(config),
-            election_timeout_seconds=config.election_timeout_ms / 1000,
-            compaction_pause_seconds=config.compaction_sleep_interval_seconds,
-            failed=self._fatal,
-        )
-        turn.before_writing(member.flush)
-        mark = disk.mark
-        committer = Committer(
-            clock=clock,
-            pending=disk.pending,
-            backend=disk.backend,
             run_in_writer=writer,
-            stamp=lambda: mark.write(member.applied_index, member.applied_term, raft.status().configuration),
-            failed=member.failed,
-            interval_seconds=config.backend_batch_interval_seconds,
-            operations_max=config.backend_batch_limit,
-        )
-        node = RaftNode(
-            clock=clock,
-            raft=raft,
-            storage=storage,
-            wal=disk.wal,
-            tick_seconds=config.tick_seconds,
-            apply=member.applying.apply,
-            failed=member.failed,
-            next_context=milliseconds << 20,
-            catch_up_entries=config.snapshot_catchup_entries,
-        )
-        node.on_applied.append(turn.write_out)
-        snapshots = Snapshots(
-            clock=clock,
-            snapshotter=disk.snapshots,
-            wal=disk.wal,
             run_in_worker=worker,
-            applied=lambda: node.applied_index,
-            state=lambda: Snapshot(node.applied_index, node.applied_term, raft.status().configuration),
-            commit=lambda: committer.flush(mark=True),
-            record=node.record_snapshot,
-            failed=member.failed,
-            every=config.snapshot_count if disk.backend.durable else None,
-            recorded=disk.snapshot.index,
-            wals_max=config.max_wals,
-            snapshots_max=config.max_snapshots,
+            draw=random.SystemRandom().randrange,
+            jitter=random.random,
+            failed=self._fatal,
+            lone_polls=LONE_POLLS,
         )
+        assembly = Assembly(config, host, self._closers)
+        self._member = member = assembly.member
         # Open connections of HTTP/1.1 are known only to the wrapper.
         self._http = WrappingFactory(site(member, clock))
         self._http.protocol = _HalfCloseable
         self._http.noisy = False
         self._factory = ClientPortFactory(
             clock,
-            turn,
-            methods(
-                member,
-                config.max_txn_ops,
-                WatchOptions(
-                    config.max_request_bytes + GRPC_OVERHEAD_BYTES,
-                    config.watch_progress_notify_interval_seconds,
-                    random.random,
-                ),
-            ),
+            assembly.turn,
+            assembly.methods,
             self._http,
             config.max_request_bytes + GRPC_OVERHEAD_BYTES,
             None if config.max_concurrent_streams == UNLIMITED_STREAMS else config.max_concurrent_streams,
@@ -231,13 +153,7 @@ class EtcdService(MultiService):
                 timeout_seconds=config.grpc_keepalive_timeout_seconds,
             ),
         )
-        unfinished = disk.store.unfinished_compaction
-        if unfinished is not None:
-            member.compact_later(unfinished, disk.store.resume_compaction(unfinished))
-        applier = chain(
-            StoreApplier(disk.store, disk.lessor, disk.cluster, member.header, member.compact_later)
-        )
-        return member.start(node, committer, snapshots, applier, mark.index, mark.term)
+        return assembly.start()
 
     def _thread_pool(self, name: str, threads: int) -> RunInThread:
         pool = ThreadPool(minthreads=0, maxthreads=threads, name=f"twistedetcd {name}")
@@ -271,9 +187,6 @@ class EtcdService(MultiService):
             self._fatal(failure)
         self.ready.errback(failure)
 
-    def _receiver_failed(self) -> None:
-        self._log.failure("Somebody who watches failed when told of changes")
-
     def _fatal(self, failure: Failure) -> None:
         if failure.check(MemberError, OSError):
             self._log.critical("The member stops: {reason}", reason=failure.getErrorMessage())
@@ -304,7 +217,7 @@ class EtcdService(MultiService):
         self._factory.drain()
         for channel in list(self._http.protocols):
             channel.transport.loseConnection()
-        return self._wait_for_clients(self._reactor.seconds() + _request_timeout_seconds(self._config))
+        return self._wait_for_clients(self._reactor.seconds() + request_timeout_seconds(self._config))
 
     def _wait_for_clients(self, until: float) -> Any:
         clients: list[Any] = [*self._factory.connections, *self._http.protocols]
@@ -350,10 +263,6 @@ class _HalfCloseable(ProtocolWrapper):
 def _monotonic(clock: IReactorTime) -> Callable[[], float]:
     """Seconds that nobody sets: a reactor's own clock is the wall's, a clock in a test is what it is."""
     return time.monotonic if isinstance(clock, ReactorBase) else clock.seconds
-
-
-def _request_timeout_seconds(config: Config) -> float:
-    return 5.0 + 2 * config.election_timeout_ms / 1000
 
 
 def _connections_max() -> int | None:
