@@ -279,17 +279,20 @@ class IWAL(Interface):
             OSError: The disk refused.
         """
 
-    def save_snapshot(index: int, term: int, conf_state: ConfState) -> Deferred[None]:
+    def save_snapshot(
+        index: int, term: int, conf_state: ConfState, state: HardState | None = None
+    ) -> Deferred[None]:
         """
         Append the record of a snapshot that is durable itself; fire once the record is, too.
 
-        The hard state that waits is written before it.  Only then does the log vouch for the snapshot, and a
-        restart may begin at it.
+        The hard state is written after it: the log vouches for the snapshot, and a restart may begin at it,
+        once one commits it.  The other way round a torn write could commit what the log does not have.
 
         Args:
             index: The snapshot's last entry, which is committed.
             term: That entry's term.
             conf_state: The configuration at that entry.
+            state: The hard state, if the snapshot is from another member; ``None`` when unchanged.
 
         Raises:
             WALClosedError: The log was closed, or an earlier save failed.
@@ -792,7 +795,12 @@ class IRaftReceiver(Interface):
     """A member, as its peer transport calls it: never from within a call to the transport."""
 
     def receive(message: Message) -> None:
-        """A raft message from a peer.  One that should not have come is dropped, and logged."""
+        """
+        A raft message from a peer.  One that should not have come is dropped, and logged.
+
+        Raises:
+            MemberRemovedError: The sender is no member any more; the transport tells it so.
+        """
 
     def receive_snapshot(message: Message) -> IImageSink:
         """
@@ -808,6 +816,9 @@ class IRaftReceiver(Interface):
 
     def snapshot_sent(member: int, delivered: bool) -> None:
         """The other end has taken a snapshot, or has not; called once for each `send_snapshot`."""
+
+    def removed() -> None:
+        """A peer says that this member was removed from the cluster."""
 
     def answer(sender: int, kind: str, body: bytes) -> Deferred[bytes]:
         """

@@ -165,16 +165,18 @@ class SegmentedWAL:
             frames, self._crc = encode_records(self._crc, ENTRY, encode_entries(entries))
         return self._write(frames + self._owed_state() if state_changed else frames)
 
-    def save_snapshot(self, index: int, term: int, conf_state: ConfState) -> Deferred[None]:
+    def save_snapshot(
+        self, index: int, term: int, conf_state: ConfState, state: HardState | None = None
+    ) -> Deferred[None]:
         """See `IWAL.save_snapshot`."""
         if self._closed:
             return fail(self._closed_error())
-        # A snapshot counts only if a hard state on the disk commits it.
-        state = self._owed_state()
         data = encode_snapshot_record(SnapshotRecord(index, term, conf_state))
         self._last_index = max(self._last_index, index)
         frames, self._crc = encode_records(self._crc, SNAPSHOT, (data,))
-        return self._write(state + frames)
+        if state is not None and state != self._state:
+            self._state, self._state_owed = state, True
+        return self._write(frames + self._owed_state())
 
     def release_to(self, index: int) -> None:
         """See `IWAL.release_to`; segments before the one that holds ``index`` are unlocked."""

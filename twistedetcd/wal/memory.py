@@ -58,11 +58,15 @@ class MemoryWAL:
             self.hard_state = state
         return succeed(None)
 
-    def save_snapshot(self, index: int, term: int, conf_state: ConfState) -> Deferred[None]:
+    def save_snapshot(
+        self, index: int, term: int, conf_state: ConfState, state: HardState | None = None
+    ) -> Deferred[None]:
         """See `IWAL.save_snapshot`."""
         if self.closed:
             return fail(WALClosedError("The log in memory is closed"))
         self.snapshots.append(SnapshotRecord(index, term, conf_state))
+        if state is not None:
+            self.hard_state = state
         return succeed(None)
 
     def release_to(self, index: int) -> None:
