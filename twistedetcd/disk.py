@@ -197,7 +197,9 @@ class Disk:
             return new_raft(self.founder._replace(id=self.identity.node_id), ticks, pre_vote, draw)
         state, entries = self._recovered.hard_state, self._recovered.entries
         try:
-            return restarted_raft(self.identity.node_id, self.snapshot, state, entries, ticks, pre_vote, draw)
+            return restarted_raft(
+                self.identity.node_id, self.snapshot, state, entries, self.mark, ticks, pre_vote, draw
+            )
         except InvariantError as error:
             raise MemberError(f"the log in {self._wal_dir} contradicts itself: {error}") from error
 

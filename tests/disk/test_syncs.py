@@ -26,7 +26,7 @@ SEEDS = 20
 OPTIONS = LogOptions(run_in_worker=execute, segment_bytes=4096)
 # Syncs that these scenarios do not need, each with a test of its own: tests.wal.test_crash, test_recovery.
 OTHER_REASONS = {
-    "JournalBackend.__init__": "a snapshot rests on what the engine had when it was opened",
+    "JournalBackend.__init__": "what the engine shows when it was opened is durable",
     "NextSegment._make": "no save waits until the zeros of a whole segment are on the disk",
     "_cut_torn_end": "what a repair cuts off is still there in a copy",
 }

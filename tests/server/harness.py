@@ -211,7 +211,9 @@ class Running:
         founder = Member(7, ("http://localhost:2380",))
         if wal.entries:
             check_log_covers(mark, 0, wal.entries)
-            raft, storage = restarted_raft(7, Snapshot(), wal.hard_state, wal.entries, 10, True, lambda n: 0)
+            raft, storage = restarted_raft(
+                7, Snapshot(), wal.hard_state, wal.entries, mark, 10, True, lambda n: 0
+            )
         else:
             raft, storage = new_raft(founder, 10, True, lambda n: 0)
         parts = Parts(

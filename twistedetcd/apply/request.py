@@ -94,6 +94,20 @@ _LOW_PARTS = tuple(bytes((low & 0x7F | 0x80, low >> 7 | 0x80)) for low in range(
 _LENGTHS = tuple(bytes((length,)) for length in range(16))
 
 
+def request_id(data: bytes) -> int:
+    """The id in what `Encoder.encode` made; 0 if somebody else made it and put something before."""
+    position = len(_HEADER_TAG) + 1
+    if not data.startswith(_HEADER_TAG) or data[position : position + 1] != b"\x08":
+        return 0
+    number = shift = 0
+    for byte in data[position + 1 : position + 11]:
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number
+        shift += 7
+    return 0
+
+
 def decode(data: bytes) -> Request:
     """
     Read an entry's data.

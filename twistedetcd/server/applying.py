@@ -22,7 +22,7 @@ from twistedetcd.errors import EtcdError, StoppedError
 from twistedetcd.interfaces import IApplier, Work
 from twistedetcd.raft.types import Entry
 from twistedetcd.server.slices import Slices
-from twistedetcd.server.wait import Pending, Waiter
+from twistedetcd.server.wait import Waiter, Waits
 
 BACKLOG_MAX = 5000  # committed entries that wait to be applied, beyond which requests are refused
 
@@ -33,7 +33,7 @@ class Applying:
 
     Args:
         clock: For the turns of slow entries.
-        pending: Who waits for which entry, by the identity of its data.
+        waits: Who waits for which entry.
         apply_raft_entry: Carries out an entry of raft's own, whether or not the backend has its effects.
         applied: Called when entries were carried out.
         put_off: Called with index and term when entries that were put off are carried out, too.
@@ -49,13 +49,14 @@ class Applying:
     def __init__(
         self,
         clock: IReactorTime,
-        pending: dict[int, Pending],
+        waits: Waits,
         apply_raft_entry: Callable[[Entry], None],
         applied: Callable[[], None],
         put_off: Callable[[int, int], None],
         failed: Callable[[Failure], None],
     ) -> None:
-        self._pending = pending
+        self._pending = waits.pending
+        self._forwarded = waits.forwarded
         self._apply_raft_entry = apply_raft_entry
         self._applied = applied
         self._put_off = put_off
@@ -120,6 +121,10 @@ class Applying:
                 continue  # the backend has its effects already: the log is replayed after a restart
             if waiting is None:
                 request, waiter, until = _decoded(entry), None, 0.0
+                if self._forwarded:
+                    waiting = self._forwarded.pop(kinds.request_id(data), None)
+                    if waiting is not None:
+                        _, _, waiter, until = waiting
             else:
                 _, request, waiter, until = waiting
             try:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from twistedetcd.cluster.members import Cluster, Member
-from twistedetcd.errors import MemberError
+from twistedetcd.errors import BackendError, MemberError
 from twistedetcd.interfaces import IOverlay
 from twistedetcd.raft.config import Config
 from twistedetcd.raft.node import RawNode
@@ -30,6 +30,7 @@ def restarted_raft(
     snapshot: Snapshot,
     state: HardState,
     entries: Sequence[Entry],
+    mark: AppliedMark,
     election_ticks: int,
     pre_vote: bool,
     draw: Callable[[int], int],
@@ -37,23 +38,33 @@ def restarted_raft(
     """
     The raft of a member whose log was read from a snapshot on; an empty one for all of the log.
 
-    All entries are handed out again; the consistent index says which of them the backend has.
+    It goes on after what the backend has applied, with the membership of then: whether an older change of
+    membership was refused cannot be found out again.  What was applied is committed, whether or not the log
+    says so: the commit index is not made durable for its own sake.
     """
     storage = MemoryStorage()
     if snapshot.index:
         storage.apply_snapshot(snapshot)
     storage.append(entries)
-    storage.set_hard_state(state)
-    return _raft(member_id, storage, election_ticks, pre_vote, draw), storage
+    if mark.index > snapshot.index:
+        storage.create_snapshot(mark.index, mark.conf_state)
+    storage.set_hard_state(state._replace(commit=max(state.commit, mark.index)))
+    return _raft(member_id, storage, election_ticks, pre_vote, draw, mark.index), storage
 
 
 def _raft(
-    member_id: int, storage: MemoryStorage, election_ticks: int, pre_vote: bool, draw: Callable[[int], int]
+    member_id: int,
+    storage: MemoryStorage,
+    election_ticks: int,
+    pre_vote: bool,
+    draw: Callable[[int], int],
+    applied: int = 0,
 ) -> RawNode:
     return RawNode(
         Config(
             id=member_id,
             storage=storage,
+            applied=applied,
             election_ticks=election_ticks,
             pre_vote=pre_vote,
             draw=draw,
@@ -71,20 +82,40 @@ class AppliedMark:
 
     def __init__(self, overlay: IOverlay) -> None:
         self._overlay = overlay
-        self.index = int.from_bytes(overlay.get(META, CONSISTENT_INDEX) or b"", "big")
-        self.term = int.from_bytes(overlay.get(META, TERM) or b"", "big")
+        self.read()
+
+    def read(self) -> None:
+        """
+        Take it from the store.
+
+        Raises:
+            BackendError: It does not read back; the backend is damaged.
+        """
+        get = self._overlay.get
+        self.index = int.from_bytes(get(META, CONSISTENT_INDEX) or b"", "big")
+        self.term = int.from_bytes(get(META, TERM) or b"", "big")
+        self.conf_state = _conf_state(get(META, CONF_STATE) or b"{}")
 
     def write(self, index: int, term: int, conf_state: ConfState) -> None:
         """Put it into the open batch, just before that is sealed, if it has moved."""
         if index == self.index:
-            return  # and while the log is replayed, raft's configuration is older than the one here
-        self.index, self.term = index, term
+            return
+        self.index, self.term, self.conf_state = index, term, conf_state
         put = self._overlay.put
         put(META, CONSISTENT_INDEX, index.to_bytes(8, "big"))
         put(META, TERM, term.to_bytes(8, "big"))
         put(META, STORAGE_VERSION, STORAGE_FORMAT)
         fields = {name: value for name, value in conf_state._asdict().items() if value}
         put(META, CONF_STATE, json.dumps(fields, separators=(",", ":")).encode())
+
+
+def _conf_state(data: bytes) -> ConfState:
+    try:
+        fields = json.loads(data)
+        members = {name: tuple(map(int, fields.get(name) or ())) for name in ConfState._fields[:4]}
+        return ConfState(**members, auto_leave=bool(fields.get("auto_leave")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BackendError(f"the store is damaged: it does not say who is in the cluster: {error}") from error
 
 
 def check_log_covers(mark: AppliedMark, begin: int, entries: Sequence[Entry]) -> None:

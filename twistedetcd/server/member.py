@@ -114,7 +114,7 @@ class EtcdServer:
         self.hash = Hashes(self._reading, store).hash
         self.applying = Applying(
             clock,
-            self._pending_requests,
+            self._waits,
             self._apply_raft_entry,
             self._applied,
             lambda index, term: self.node.applied_to(index, term),
@@ -159,6 +159,7 @@ class EtcdServer:
         """
         self._node, self._committer, self._snapshots = node, committer, snapshots
         self.applying.start(applier, applied_index, applied_term)
+        node.applied_index, node.applied_term = applied_index, applied_term
         self._proposals = node.proposals
         self._sweep_now()
         node.on_leader.append(self._became_leader)
@@ -231,7 +232,7 @@ class EtcdServer:
     @property
     def pending_requests(self) -> int:
         """How many requests are on their way through raft."""
-        return len(self._pending_requests)
+        return len(self._pending_requests) + len(self._waits.forwarded)
 
     @property
     def behind(self) -> bool:
@@ -356,9 +357,13 @@ class EtcdServer:
         now = self.clock.seconds()
         self._new_deadline()  # a turn's requests may wait for a slow save, and later ones join them
         self.leases.sweep(now)
-        self._waits.expire(now, TimeoutError())
+        self._waits.expire(now, self._too_late)
         self.applying.expire(now, TimeoutError())
         self.node.reads.retry(now, TimeoutError())
+
+    def _too_late(self, deadline: float) -> EtcdError:
+        """Why a request may not have been carried out in time."""
+        return TimeoutError()
 
     def require_leader(self) -> None:
         """

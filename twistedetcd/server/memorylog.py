@@ -52,6 +52,11 @@ class MemoryLog:
         if forgotten >= storage.first_index():
             storage.compact(forgotten)
 
+    def begin_anew(self) -> None:
+        """The log begins after a snapshot now."""
+        self._pieces.clear()
+        self._bytes = 0
+
     def _forget_pieces(self, applied: int) -> int:
         """The index up to which followers have had their time."""
         storage, pieces = self._storage, self._pieces

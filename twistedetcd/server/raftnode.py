@@ -1,12 +1,14 @@
 """
-Drives raft: ticks in, proposals and reads in, and each Ready carried out in the order that keeps it safe.
+Drives raft: ticks, messages, proposals and reads in, each Ready carried out in the order that keeps it safe.
 
-Save, then send, then apply, then advance.  One Ready a turn carries all that the turn brought.
+Save, then send, then apply, then advance; only a leader sends first, for its followers save meanwhile (raft
+dissertation, 10.2.1).  One Ready a turn carries all that the turn brought.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -15,12 +17,40 @@ from twisted.python.failure import Failure
 
 from twistedetcd.errors import StoppedError
 from twistedetcd.interfaces import IWAL
-from twistedetcd.raft.errors import ProposalDroppedError
+from twistedetcd.raft.errors import InvariantError, ProposalDroppedError, RaftError
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
-from twistedetcd.raft.types import Entry, ReadState, Ready, Role, Snapshot
+from twistedetcd.raft.types import (
+    NOBODY,
+    ConfChange,
+    Entry,
+    Message,
+    ReadState,
+    Ready,
+    Role,
+    Snapshot,
+    SoftState,
+)
 from twistedetcd.server.memorylog import COMPACT_EVERY, MemoryLog
 from twistedetcd.server.readindex import ReadIndex
+
+FORWARDED_BYTES = 1024 * 1024  # of proposals in one message to the leader; a larger one goes by itself
+
+
+class Peers(Protocol):
+    """The way to the others, as raft's driver needs it."""
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Send what raft has to say, snapshots included."""
+
+    def take_in(self, snapshot: Snapshot) -> Deferred[None]:
+        """Keep a snapshot that was received: durable once it fires."""
+
+    def install(self, snapshot: Snapshot) -> Deferred[None]:
+        """Have the store be what that snapshot says; fires once it is."""
+
+    def forwarded(self, proposals: Sequence[bytes]) -> None:
+        """These are on their way to the leader: what comes back as an entry is not the same object."""
 
 
 class RaftNode:
@@ -36,6 +66,7 @@ class RaftNode:
         apply: Carries out committed entries, in order; returns how far it is by then.  What it put off, it
             tells `applied_to` about later.
         failed: Called when the log or the applier failed; the member must stop.
+        peers: The way to the others; ``None`` for who will always be alone.
         next_context: First number for `ReadIndex`.
         catch_up_entries: Applied entries that stay in memory for slow followers.
     """
@@ -53,6 +84,7 @@ class RaftNode:
         failed: Callable[[Failure], None],
         next_context: int,
         catch_up_entries: int,
+        peers: Peers | None = None,
     ) -> None:
         self._clock = clock
         self._raft = raft
@@ -61,6 +93,7 @@ class RaftNode:
         self._tick_seconds = tick_seconds
         self._apply = apply
         self._failed = failed
+        self._peers = peers
         self._timer: IDelayedCall | None = None
         self._busy = False
         self._saving: Deferred[None] | None = None
@@ -73,8 +106,13 @@ class RaftNode:
         # A snapshot to be recorded in the log, and who waits for that.
         self._to_record: Snapshot | None = None
         self._recorded: Deferred[None] | None = None
+        self._unsent: Sequence[Message] = ()
+        """What may leave only once the Ready under way is durable, and its changes of membership in force."""
+        self._known_lead = NOBODY
+        self._changes: list[ConfChange] = []
+        self._advanced: list[Callable[[], None]] = []
         self.applied_index = self.applied_term = 0
-        """The last entry carried out in this life; the backend may be ahead while the log is replayed."""
+        """The last entry whose effects are there."""
         self.proposals: list[bytes] = []
         """What the turn brought, to be proposed by `flush`."""
         self.reads = ReadIndex(next_context, raft.read_index)
@@ -142,12 +180,70 @@ class RaftNode:
         if self.proposals and self._raft.lead:
             proposals, self.proposals = self.proposals, []
             try:
-                self._raft.propose(proposals)
+                if self._raft.role is Role.LEADER:
+                    self._raft.propose(proposals)
+                else:
+                    self._forward(proposals)
             except ProposalDroppedError:
                 self.proposals = proposals  # kept for the next leader; whoever waits has a deadline
+        if self._changes and self._raft.lead:
+            self._propose_changes()
         if self.reads.arrived and self._raft.lead:
             self.reads.ask(self._clock.seconds())
         self._carry_out()
+
+    def _forward(self, proposals: list[bytes]) -> None:
+        """Hand proposals on to the leader."""
+        assert self._peers is not None, "who is alone leads"
+        for some in _pieces(proposals, FORWARDED_BYTES):
+            self._raft.propose(some)
+            self._peers.forwarded(some)
+
+    def propose_change(self, change: ConfChange) -> None:
+        """Have a change of membership proposed by `flush`."""
+        self._changes.append(change)
+
+    def _propose_changes(self) -> None:
+        changes, self._changes = self._changes, []
+        for change in changes:
+            try:
+                self._raft.propose_conf_change(change)
+            except ProposalDroppedError as error:
+                self._log.debug("A change of membership was not proposed: {error}", error=error)
+
+    def when_advanced(self, go_on: Callable[[], None]) -> None:
+        """Call back once raft knows that what is being applied now is: then it takes the next change."""
+        self._advanced.append(go_on)
+
+    # The others.  After each of these comes `flush`, at the end of the turn.
+
+    def step(self, message: Message) -> None:
+        """Take in what another member says; what it should not have said is dropped."""
+        if self._stopped:
+            return
+        try:
+            self._raft.step(message)
+        except RaftError as error:
+            self._log.debug(
+                "A {kind} from {sender:x} was not taken: {error}",
+                kind=message.type.name,
+                sender=message.sender,
+                error=error,
+            )
+        except InvariantError:
+            self._fail(Failure())  # as when the log that others remember is gone from the disk
+
+    def report_unreachable(self, member: int) -> None:
+        """Messages to a member were lost."""
+        self._raft.report_unreachable(member)
+
+    def report_snapshot(self, member: int, *, delivered: bool) -> None:
+        """A snapshot arrived, or did not."""
+        self._raft.report_snapshot(member, delivered=delivered)
+
+    def transfer_leader(self, to: int) -> None:
+        """Ask to hand over to a member."""
+        self._raft.transfer_leader(to)
 
     def record_snapshot(self, snapshot: Snapshot) -> Deferred[None]:
         """
@@ -177,8 +273,17 @@ class RaftNode:
                 if not raft.has_ready():
                     break
                 ready = raft.ready()
+                if ready.soft_state is not None:
+                    self._note_leader(ready.soft_state)
                 if ready.read_states:
                     self._answer_reads(ready.read_states)  # they need nothing of what is saved now
+                if ready.messages:
+                    self._unsent = ready.messages
+                    if raft.role is Role.LEADER:
+                        self._send()
+                if ready.snapshot is not None:
+                    self._saving = self._run(self._take_in(ready, ready.snapshot))
+                    return  # still busy
                 if ready.entries or ready.must_sync:
                     saved = self._wal.save(ready.hard_state, ready.entries)
                     if not saved.called:
@@ -198,6 +303,49 @@ class RaftNode:
             self._fail(Failure())
             return
         self._busy = False
+
+    def _note_leader(self, soft_state: SoftState) -> None:
+        if soft_state.lead not in (NOBODY, self._known_lead):
+            if self._known_lead != NOBODY:
+                self.reads.leader_changed()
+            self._known_lead = soft_state.lead
+
+    def _send(self) -> None:
+        assert self._peers is not None, "who is alone has nobody to write to"
+        messages, self._unsent = self._unsent, ()
+        self._peers.send(messages)
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
+        return Deferred.fromCoroutine(coroutine).addErrback(self._given_up)
+
+    def _given_up(self, failure: Failure) -> None:
+        if not self._stopped:
+            self._fail(failure)
+
+    async def _take_in(self, ready: Ready, snapshot: Snapshot) -> None:
+        """
+        Begin anew where a snapshot ends.
+
+        Its file, then its record with the hard state, then what follows it, then the store: whichever of
+        these a crash cuts off, a restart finds either all that was before, or the snapshot.
+        """
+        assert self._peers is not None, "who is alone gets no snapshot"
+        await self._peers.take_in(snapshot)
+        await self._wal.save_snapshot(snapshot.index, snapshot.term, snapshot.conf_state, ready.hard_state)
+        if ready.entries:
+            await self._wal.save(None, ready.entries)
+        if self._stopped:
+            return
+        self._storage.apply_snapshot(snapshot)
+        self._memory_log.begin_anew()
+        await self._peers.install(snapshot)
+        if self._stopped:
+            return
+        self._wal.release_to(snapshot.index)
+        self.applied_index, self.applied_term = snapshot.index, snapshot.term
+        self._saving = None
+        self._after_save(ready)
+        self._go_on()
 
     def _saved(self, _: None, ready: Ready) -> None:
         """A save that took its time is done: go on, and take in what came meanwhile."""
@@ -220,7 +368,7 @@ class RaftNode:
         self._to_record = None
         state, _ = self._storage.initial_state()
         assert snapshot.index <= state.commit, "the log would not vouch for it"
-        saved = self._wal.save_snapshot(snapshot.index, snapshot.term, snapshot.conf_state)
+        saved = self._wal.save_snapshot(snapshot.index, snapshot.term, snapshot.conf_state, state)
         if not saved.called:
             self._saving = saved.addCallback(self._record_saved).addErrback(self._fail)
             return False
@@ -250,7 +398,9 @@ class RaftNode:
             self._storage.set_hard_state(ready.hard_state)
         if ready.entries:
             self._storage.append(ready.entries)
-        assert not ready.messages, "a single voter has nobody to write to"
+        committed = ready.committed
+        if self._unsent and not any(entry.type for entry in committed):
+            self._send()
         if ready.soft_state is not None:
             self._log.info(
                 "Member {id:x} is {role} in term {term}, leader {lead:x}",
@@ -259,7 +409,6 @@ class RaftNode:
                 term=self._raft.term,
                 lead=ready.soft_state.lead,
             )
-        committed = ready.committed
         if committed:
             last = committed[-1].index
             applied_index = min(self._apply(committed), last)
@@ -272,7 +421,7 @@ class RaftNode:
                 # A change of membership must be in force before raft takes the next one.
                 self._awaited = last
         if not self._awaited:
-            self._raft.advance()
+            self._advance()
         if committed:
             self.reads.applied_to(self.applied_index)
         if self.applied_index > self._compact_at:
@@ -290,8 +439,17 @@ class RaftNode:
         self.reads.applied_to(index)
         if self._awaited and index >= self._awaited:
             self._awaited = 0
-            self._raft.advance()
+            self._advance()
             self._go_on()
+
+    def _advance(self) -> None:
+        if self._unsent:
+            self._send()  # a vote, or its count, may depend on the membership that is in force only now
+        self._raft.advance()
+        if self._advanced:
+            advanced, self._advanced = self._advanced, []
+            for go_on in advanced:
+                go_on()
 
     def _answer_reads(self, states: Sequence[ReadState]) -> None:
         self.reads.confirmed(states, self.applied_index)
@@ -302,3 +460,17 @@ class RaftNode:
         self._saving = None
         self._failed(failure)  # first, so that it is the reason, and not that we stop
         self.stop()
+
+
+def _pieces(proposals: Sequence[bytes], bytes_max: int) -> Iterator[list[bytes]]:
+    """In order, as many together as do not exceed ``bytes_max``."""
+    piece: list[bytes] = []
+    size = 0
+    for data in proposals:
+        if piece and size + len(data) > bytes_max:
+            yield piece
+            piece, size = [], 0
+        piece.append(data)
+        size += len(data)
+    if piece:
+        yield piece

@@ -2,15 +2,16 @@
 Who waits for which request.
 
 A request that was proposed here is found again by the identity of its entry's data, which raft never copies:
-with it comes the message as it was parsed on arrival, so that applying parses nothing twice.
+with it comes the message as it was parsed on arrival, so that applying parses nothing twice.  One that was
+sent on to a leader comes back as other bytes, and is found by the id in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from twistedetcd.apply.request import Request
+from twistedetcd.apply.request import Request, request_id
 from twistedetcd.errors import Code, EtcdError
 
 
@@ -37,25 +38,43 @@ class Waits:
 
     Attributes:
         pending: By the identity of the entry's data; filled and emptied by the member.
+        forwarded: By the request's id.
     """
 
     def __init__(self) -> None:
         self.pending: dict[int, Pending] = {}
+        self.forwarded: dict[int, Pending] = {}
 
-    def expire(self, now: float, error: EtcdError) -> None:
-        """Tell those whose time is up.  Their requests may still be applied."""
-        for key, (_, _, waiter, deadline) in list(self.pending.items()):
-            if deadline > now:
-                break
-            del self.pending[key]
-            if waiter is not None:
-                waiter.fail(error.code, error.message)
+    def forward(self, proposals: Sequence[bytes]) -> None:
+        """These are on their way to a leader."""
+        for data in proposals:
+            waiting = self.pending.pop(id(data), None)
+            if waiting is not None:  # or it has waited for a leader until its time was up
+                self.forwarded[request_id(data)] = waiting
+
+    def expire(self, now: float, error_of: Callable[[float], EtcdError]) -> None:
+        """
+        Tell those whose time is up.  Their requests may still be applied.
+
+        Args:
+            now: On the clock of the deadlines.
+            error_of: Says what to tell, given the deadline.
+        """
+        for waits in (self.pending, self.forwarded):
+            for key, (_, _, waiter, deadline) in list(waits.items()):
+                if deadline > now:
+                    break
+                del waits[key]
+                if waiter is not None:
+                    error = error_of(deadline)
+                    waiter.fail(error.code, error.message)
 
     def fail_all(self, error: EtcdError) -> None:
         """The member stops: nobody will hear of what is still on its way."""
-        pending = list(self.pending.values())
+        waiting = [*self.pending.values(), *self.forwarded.values()]
         self.pending.clear()
-        for _, _, waiter, _ in pending:
+        self.forwarded.clear()
+        for _, _, waiter, _ in waiting:
             if waiter is not None:
                 waiter.fail(error.code, error.message)
 
