@@ -71,8 +71,8 @@ class Anatomy:
     What is where in an image with pages of 4096 bytes; raises `AssertionError` where bbolt could not go on.
 
     Attributes:
-        loose: One for each byte: not 0 where a change may go unnoticed, since nothing contradicts it.  That is
-            the content of records, the names of buckets, and what `sizes` has.
+        loose: One for each byte: not 0 where a change may go unnoticed, since nothing contradicts it.  That
+            is the content of records, the names of buckets, and what `sizes` has.
         sizes: Where the sizes of each leaf's last record are, and the root of each bucket.
         branches: The number of children of each branch.
         pages: Those that the trees reach.
