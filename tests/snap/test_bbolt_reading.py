@@ -301,21 +301,6 @@ class DamageTests(SynchronousTestCase):
             file.truncate(size)
             self.assertRaises(SnapshotImageError, image.check)
 
-    def test_many_bytes(self) -> None:
-        """Many changes at once, and parts of the image in place of others."""
-        for seed in range(300):
-            random = Random(seed)
-            data = bytearray(IMAGE)
-            for _ in range(random.choice((1, 3, 30))):
-                at, length = random.randrange(len(data)), random.choice((1, 8, 64, 4096))
-                other = random.randrange(len(data))
-                piece = random.choice((random.randbytes(length), bytes(length), bytes(data[other:][:length])))
-                data[at : at + len(piece)] = piece
-            try:
-                self.outcome(bytes(data[: len(IMAGE)]))
-            except Exception as error:
-                raise AssertionError(f"seed {seed}: {error!r}") from error
-
     def test_check_reads_all(self) -> None:
         """What `ImageFile.check` accepts, can be read; it finds what opening does not look at."""
         data = bytearray(IMAGE)

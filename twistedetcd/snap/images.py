@@ -140,8 +140,7 @@ class Receiving:
         """
         All has come: read it to its end, and give it its name.  It is durable on return.
 
-        One of the same index that is there already is replaced.  Takes its time: a second or so for some
-        100,000 records.
+        One of the same index that is there already is replaced.  Takes its time, since every record is read.
 
         Raises:
             SnapshotImageError: It is damaged, incomplete, or has another index.
