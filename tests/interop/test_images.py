@@ -147,6 +147,9 @@ class OursTests(SynchronousTestCase):
         saved = str(server.directory / "saved")
         run(reference_tool("etcdctl"), f"--endpoints={server.endpoint}", "snapshot", "save", saved)
         run(etcdutl, "snapshot", "status", saved)
+        file = LocalFiles().open(saved)
+        self.addCleanup(file.close)
+        ImageFile(file).check()
 
     def compare(self, server: Server, stack: Stack) -> None:
         """Everything that can be asked of it."""

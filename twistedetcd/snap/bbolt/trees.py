@@ -125,9 +125,8 @@ class Trees:
         if flags != LEAF:
             raise self.damaged(where, f"it is no leaf: its flags are {flags:#x}")
         page = self._parsed(where, flags, elements, content, len(content), content)
-        if HEADER_BYTES + ELEMENT_BYTES * elements + sum(page.fields[2::4]) + sum(page.fields[3::4]) != len(
-            content
-        ):
+        needed = HEADER_BYTES + ELEMENT_BYTES * elements + sum(page.fields[2::4]) + sum(page.fields[3::4])
+        if needed != len(content):
             raise self.damaged(where, "its elements do not fill it")
         return self._elements(page, _Child(0), 0)
 
