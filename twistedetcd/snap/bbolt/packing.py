@@ -78,7 +78,7 @@ class Packing:
     """
     Hands out the pages of one file in the order of their numbers.
 
-    Holds two leaves, and for each level of the tree one branch.
+    Holds a few leaves, and for each level of the tree one branch.
 
     Args:
         first: The first page's number.
@@ -161,8 +161,8 @@ class _Level:
     """
     The branch that is being filled at one height.
 
-    It is done only when there is enough for another one.  ``full`` is how many children fit into it, once
-    that is known.
+    It is done only when there is enough for another one.  ``_full`` is how many children fit into it, once
+    that is known; seven at least, for an engine's keys have 500 bytes at most.
     """
 
     def __init__(self) -> None:
@@ -174,7 +174,7 @@ class _Level:
         """Add a child; returns the children of a branch that is done by that."""
         children = self.children
         self._bytes += ELEMENT_BYTES + len(key)
-        if not self._full and self._bytes > PAGE_BYTES and len(children) >= CHILDREN_MIN:
+        if not self._full and self._bytes > PAGE_BYTES:
             self._full = len(children)
         children.append((key, number))
         if not self._full or len(children) - self._full < CHILDREN_MIN:
@@ -186,11 +186,9 @@ class _Level:
 
     def rest(self) -> list[list[tuple[bytes, int]]]:
         """No more children come: the last branches, one or two."""
-        children = self.children
-        if not self._full or self._full <= CHILDREN_MIN:
-            return [children]  # with one child more than it should have, if there is no other way
-        cut = len(children) - CHILDREN_MIN
-        return [children[:cut], children[cut:]]
+        if not self._full:
+            return [self.children]
+        return [self.children[:-CHILDREN_MIN], self.children[-CHILDREN_MIN:]]
 
 
 def _leaves(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
