@@ -14,7 +14,7 @@ from tests.snap.bboltfile import INDEX, SMALL, Anatomy, Content, by_hand, file_o
 from twistedetcd.errors import SnapshotImageError
 from twistedetcd.schema import CONSISTENT_INDEX, IMAGE_BUCKETS, META
 from twistedetcd.snap.bbolt import trees
-from twistedetcd.snap.bbolt.pages import BUCKET, BUCKET_FLAG, branch_content, leaf_content
+from twistedetcd.snap.bbolt.pages import BUCKET, BUCKET_FLAG, Meta, branch_content, encode_meta, leaf_content
 from twistedetcd.snap.bbolt.reading import BUCKETS_MAX, ImageFile
 
 SETTINGS = settings(derandomize=True, deadline=None, database=None, max_examples=300)
@@ -73,12 +73,19 @@ class MetaTests(SynchronousTestCase):
             self.assertIn(reason, self.refused(bytes(data)))
 
     def test_newer_meta(self) -> None:
-        """Of two the one of the later transaction counts."""
-        other = by_hand([root(2)])
-        self.assertEqual([], list(ImageFile(file_of(other)).pairs(b"key")))
-        self.assertEqual({}, read(other)[b"key"])
-        swapped = IMAGE[4096:8192] + IMAGE[:4096] + IMAGE[8192:]
-        self.assertEqual(WHOLE, read(swapped))
+        """Of two, the one of the later transaction counts, whichever of the two it is."""
+        roots = root(2), root(3, key=BUCKET.pack(0, 0) + leaf_content(0, [(b"k", b"v")]))
+        pages = b"".join(page.ljust(4096, b"\0") for page in roots)
+        for place in (0, 1):
+            older, newer = Meta(4096, 2, 4, 8), Meta(4096, 3, 4, 9)
+            metas = (newer, older) if place == 0 else (older, newer)
+            data = encode_meta(0, metas[0]) + encode_meta(1, metas[1]) + pages
+            self.assertEqual({b"k": b"v"}, read(data)[b"key"])
+
+    def test_misplaced_meta(self) -> None:
+        """A meta that is not where its own page size says is none."""
+        data = bytes(512) + IMAGE[:4096] + bytes(8192 - 512 - 4096) + IMAGE[8192:]
+        self.assertIn("magic number", self.refused(data))
 
     def test_page_sizes(self) -> None:
         """A file has the pages of the machine that made it, also when only the second meta tells."""
