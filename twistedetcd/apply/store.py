@@ -52,7 +52,6 @@ class StoreApplier:
     ) -> None:
         self._store = store
         self._lessor = lessor
-        self._lease_of = lessor.lease_of
         self._cluster = cluster
         self._header = header
         self._compact_later = compact
@@ -78,7 +77,7 @@ class StoreApplier:
 
     def _put(self, request: PutRequest, entry: Entry) -> bytes:
         if txn.is_plain(request):
-            if self._lease_of:
+            if self._lessor.lease_of:
                 self._lessor.detach(request.key)
             return self._header.field(self._store.put(request.key, request.value), entry.term)
         self._check_lease(request)
@@ -109,7 +108,7 @@ class StoreApplier:
 
     def _put_all(self, puts: Sequence[txn.Operation], succeeded: bool, entry: Entry) -> bytes:
         """The rest of what most transactions are: compares of single keys, then plain puts."""
-        if self._lease_of:
+        if self._lessor.lease_of:
             for _, put in puts:
                 self._lessor.detach(put.key)
         if len(puts) == 1:

@@ -100,6 +100,14 @@ class Lessor:
             ttl = max(record.TTL, self._ttl_min_seconds)
             self._leases[record.ID] = _Lease(record.ID, ttl, record.RemainingTTL)
 
+    def become(self, other: Lessor) -> None:
+        """Have what ``other`` has, which is not used any more.  Not on a primary."""
+        assert not self.primary, "a primary counts by what it has"
+        self._leases = other._leases
+        self._attached = other._attached
+        self.lease_of = other.lease_of
+        self.granted = []
+
     def __contains__(self, lease_id: int) -> bool:
         return lease_id in self._leases
 

@@ -224,6 +224,16 @@ class Pending:
         self._sealed, self._sealed_parts, self._sealed_removed = None, 0, {}
         return parts
 
+    def become(self, other: Pending) -> None:
+        """
+        Be what ``other`` is, which is not used any more: the engine holds something else altogether now.
+
+        Nothing may be on its way into the engine; what was still open is forgotten.
+        """
+        assert self._sealed is None, "a batch is on its way"
+        self._view.close()
+        self.__dict__.update(other.__dict__)
+
     def close(self) -> None:
         """Let go of the engine's view."""
         self._view.close()

@@ -90,6 +90,16 @@ class Store:
         self.revision = max(last, self.compact_revision)
         return lease_of
 
+    def become(self, other: Store) -> None:
+        """
+        Hold what ``other`` holds, which is not used any more; the overlay must do likewise first.
+
+        No view of this store may be open, and no compaction or hash at work.
+        """
+        assert not self._reading and not self._writing, "somebody is in the middle of this store"
+        self._index = other._index
+        self.revision, self.compact_revision = other.revision, other.compact_revision
+
     @property
     def unfinished_compaction(self) -> int | None:
         """The revision of a compaction that was accepted but had not finished, if there is one."""

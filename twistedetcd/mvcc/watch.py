@@ -205,6 +205,13 @@ class Watches:
             ]
         return told
 
+    def begin_anew(self) -> None:
+        """The store has become another, newer one: all watches get what they do not have from its history."""
+        if self._store.changes is not None:
+            self._store.changes = []
+            self._unpublished.clear()
+            self._fall_behind(self._store.revision)
+
     def _fall_behind(self, revision: int) -> None:
         """Let the history tell of what was not published yet, up to ``revision``."""
         watches = list(self._synced)

@@ -58,6 +58,7 @@ class Committer:
         self._timer: IDelayedCall | None = None
         self._given_up: Failure | None = None
         self._writing = False
+        self._held = False
         self.busy = False
         # Who waits for the batch on its way, and who for the one after it.
         self._waiting: list[Deferred[None]] = []
@@ -104,7 +105,8 @@ class Committer:
 
     def _seal(self) -> None:
         pending = self._pending
-        if self._writing or self._given_up is not None or not (pending.operations and pending.whole):
+        ready = pending.operations and pending.whole and not self._held
+        if self._writing or self._given_up is not None or not ready:
             return
         self._stamp()
         operations = self._pending.operations
@@ -126,6 +128,24 @@ class Committer:
             self._seal()
         else:
             self.check()
+
+    def hold(self) -> Deferred[None]:
+        """
+        Commit what is pending, and seal nothing more until `resume`: somebody else writes to the engine.
+
+        Returns:
+            Fires once the engine is at rest.
+
+        Raises:
+            Exception: As `flush`.
+        """
+        at_rest = self.flush()
+        self._held = True
+        return at_rest
+
+    def resume(self) -> None:
+        """Go on."""
+        self._held = False
 
     def _refused(self, failure: Failure) -> None:
         self._writing = self.busy = False

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from twistedetcd.errors import StoppedError, TooManyRequestsError
+from twistedetcd.errors import EtcdError, StoppedError, TooManyRequestsError
 from twistedetcd.interfaces import IKV, Work
 
 HASHES_MAX = 16  # hashes at work, each with a reader of the engine, beyond which more are refused
@@ -82,8 +82,12 @@ class Slices:
             self._running.append(self._waiting.popleft())
 
     def stop(self) -> None:
-        """Give up what is not finished."""
+        """Give up what is not finished, and take nothing more."""
         self.stopped = True
+        self.give_up(StoppedError())
+
+    def give_up(self, error: EtcdError) -> None:
+        """Give up what is not finished; whoever waits for it is told."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -92,7 +96,7 @@ class Slices:
         self._waiting.clear()
         for work, done in works:
             work.close()
-            done.errback(StoppedError())
+            done.errback(error)
 
 
 class Hashes:
@@ -173,6 +177,15 @@ class CompactionQueue:
         self._idle.append(done)
         return done
 
+    def give_up(self) -> None:
+        """
+        Forget them all: the store they are about is replaced by one that knows what is left to do.
+
+        Those who wait for one to be done are told that it is, since nothing of it is left.
+        """
+        self._queue.clear()
+        self._slices.give_up(_Obsolete())
+
     def _next(self, _: object = None) -> None:
         self._running = bool(self._queue)
         if self._running:
@@ -183,9 +196,16 @@ class CompactionQueue:
             done.callback(None)
 
     def _ended(self, failure: Failure) -> None:
+        if failure.check(_Obsolete):
+            self._next()
+            return
         self._stopped = True
         idle, self._idle = self._idle, []
         for done in idle:
             done.errback(StoppedError())
         if not failure.check(StoppedError):
             self._failed(failure)
+
+
+class _Obsolete(EtcdError):
+    """The work was given up because nobody needs it any more."""

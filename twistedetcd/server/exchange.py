@@ -1,0 +1,212 @@
+"""
+Whole stores, given to members that fell behind and taken from others.
+
+What is given is the store as the engine has it at a moment: a view that nobody else notices.  What is taken
+replaces this member's own: batch by batch in the engine, while everybody still reads the old store through a
+view of before; then the new one is read in, slice by slice, and takes the old one's place in one turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from twistedetcd.interfaces import (
+    IBackend,
+    IImage,
+    IImageSink,
+    IReadTransaction,
+    ISnapshotter,
+    RunInThread,
+    Work,
+)
+from twistedetcd.raft.types import ConfState, Message, Snapshot
+from twistedetcd.server.committer import Committer
+from twistedetcd.server.slices import Slices
+
+IMAGE_BYTES_MAX = 100 * 1024**3  # of a store that another member sends
+
+
+class Receiving(Protocol):
+    """An image on its way to the disk; see `twistedetcd.snap.images.Receiving`."""
+
+    def write(self, chunk: bytes) -> None:
+        """Take in what comes next."""
+
+    def finish(self) -> None:
+        """All has come: check it and make it durable.  Blocks."""
+
+    def abort(self) -> None:
+        """Give it up."""
+
+
+class Images(Protocol):
+    """Images of stores: made, kept and read by whoever knows their format."""
+
+    def measure(self, view: IReadTransaction) -> Work[IImage]:
+        """An image of what a view shows; it closes the view in the end."""
+
+    def receive(self, index: int, bytes_max: int) -> Receiving:
+        """Begin to take one in."""
+
+    def install(self, backend: IBackend, index: int) -> Work[None]:
+        """Replace all that a backend has by what came; each slice is one batch, and blocks."""
+
+    def purge(self, index: int) -> None:
+        """Remove those that are older than an index.  Blocks."""
+
+
+class Replica(Protocol):
+    """What of a member is another one after a store was installed."""
+
+    def read_anew(self) -> Work[Callable[[], None]]:
+        """Read the engine's new content; what it returns puts it in place, at once."""
+
+
+class Exchange:
+    """
+    A member's stores, in and out.
+
+    Args:
+        backend: The engine.
+        committer: Moves writes into it.
+        images: See there.
+        snapshotter: Keeps the snapshots that raft knows.
+        slices: Runs slow work.
+        run_in_writer: The engine's thread.
+        run_in_worker: For files.
+        mark: Index, term and configuration that a view of the engine is at.
+        membership: The membership as etcd puts it into a snapshot, for members of other versions.
+        replica: What is read anew.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        backend: IBackend,
+        committer: Committer,
+        images: Images,
+        snapshotter: ISnapshotter,
+        slices: Slices,
+        run_in_writer: RunInThread,
+        run_in_worker: RunInThread,
+        mark: Callable[[IReadTransaction], tuple[int, int, ConfState]],
+        membership: Callable[[], bytes],
+        replica: Replica,
+    ) -> None:
+        self._backend = backend
+        self._committer = committer
+        self._images = images
+        self._snapshotter = ISnapshotter(snapshotter)
+        self._slices = slices
+        self._run_in_writer = run_in_writer
+        self._run_in_worker = run_in_worker
+        self._mark = mark
+        self._membership = membership
+        self._replica = replica
+
+    # Out.
+
+    def image(self) -> Deferred[tuple[Snapshot, IImage]]:
+        """
+        The store as it is now, with the snapshot that says which entry that is.
+
+        Raises:
+            StoppedError: The member stops.
+            BackendError: The engine refused.
+        """
+        return Deferred.fromCoroutine(self._image())
+
+    async def _image(self) -> tuple[Snapshot, IImage]:
+        await self._committer.flush(mark=True)
+        # In this very turn: a view of what was committed, and the members of that moment.
+        view = self._backend.read()
+        try:
+            index, term, conf_state = self._mark(view)
+            snapshot = Snapshot(index, term, conf_state, self._membership())
+            image: IImage = await self._slices.run(self._images.measure(view))
+        except BaseException:
+            view.close()
+            raise
+        return snapshot, image
+
+    # In.
+
+    def sink(self, message: Message, arrived: Callable[[Message], None]) -> IImageSink:
+        """
+        Take in a store.
+
+        Args:
+            message: Announces it.
+            arrived: Called with the message once the image is durable.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        assert message.snapshot is not None, "it announces none"
+        receiving = self._images.receive(message.snapshot.index, IMAGE_BYTES_MAX)
+        return Sink(receiving, self._run_in_worker, lambda: arrived(message))
+
+    def keep(self, snapshot: Snapshot) -> Deferred[None]:
+        """Make a received snapshot one that a restart may begin at, once the log vouches for it."""
+        return self._run_in_worker(lambda: self._snapshotter.save(snapshot))
+
+    def install(self, snapshot: Snapshot) -> Deferred[None]:
+        """
+        Have the store be what the image at a snapshot is.
+
+        Returns:
+            Fires once it is, durably, and everybody reads it.
+
+        Raises:
+            MemberError: The image cannot be used, or the engine refused; the member must stop.
+            StoppedError: The member stops; the next start goes on with it.
+        """
+        return Deferred.fromCoroutine(self._install(snapshot))
+
+    async def _install(self, snapshot: Snapshot) -> None:
+        self._log.info("Install the snapshot at {index}", index=snapshot.index)
+        await self._committer.hold()
+        batches = self._images.install(self._backend, snapshot.index)
+        try:
+            while await self._run_in_writer(lambda: next(batches, self) is not self):
+                if self._slices.stopped:
+                    return
+        finally:
+            batches.close()
+        in_place = await self._slices.run(self._replica.read_anew())
+        in_place()
+        self._committer.resume()
+        await self._run_in_worker(lambda: self._images.purge(snapshot.index + 1))
+        self._log.info("Installed the snapshot at {index}", index=snapshot.index)
+
+
+@implementer(IImageSink)
+class Sink:
+    """
+    Takes in one image.
+
+    Args:
+        receiving: Where it goes.
+        run_in_worker: Runs what blocks for long.
+        arrived: Called once it is durable.
+    """
+
+    def __init__(self, receiving: Receiving, run_in_worker: RunInThread, arrived: Callable[[], None]) -> None:
+        self._receiving = receiving
+        self._run_in_worker = run_in_worker
+        self._arrived = arrived
+        self.write = receiving.write
+
+    def finish(self) -> Deferred[None]:
+        """See `IImageSink.finish`."""
+        return self._run_in_worker(self._receiving.finish).addCallback(lambda _: self._arrived())
+
+    def abort(self) -> None:
+        """See `IImageSink.abort`."""
+        self._receiving.abort()

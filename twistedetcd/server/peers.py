@@ -1,0 +1,288 @@
+"""
+The other members: what they say goes to raft, what raft says goes to them, and either may ask the other.
+
+Raft's messages go through the transport as they are; a snapshot is only announced by raft, and carries the
+store as it is when it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twistedetcd.cluster.members import Cluster, Member
+from twistedetcd.errors import (
+    EtcdError,
+    MemberRemovedError,
+    NoLeaderError,
+    StoppedError,
+    TimeoutError,
+    TooManyRequestsError,
+    UnsupportedError,
+)
+from twistedetcd.interfaces import IImage, IImageSink, IPeerTransport, IRaftReceiver
+from twistedetcd.raft.types import NOBODY, Message, MessageType, Snapshot
+
+SNAPSHOTS_MAX = 16  # on their way to others at the same time
+QUESTIONS_MAX = 1000  # of this member that wait for a leader to ask
+ASK_AGAIN_SECONDS = 0.05
+
+Answer = Callable[[bytes], Deferred[bytes]]
+"""Answers what another member asks; raises `EtcdError`, or fails with it, to refuse."""
+
+
+class Driver(Protocol):
+    """What of raft's driver the peers need; see `twistedetcd.server.raftnode.RaftNode`."""
+
+    def step(self, message: Message) -> None:
+        """Take in a message."""
+
+    def report_unreachable(self, member: int) -> None:
+        """Messages were lost."""
+
+    def report_snapshot(self, member: int, *, delivered: bool) -> None:
+        """A snapshot arrived, or did not."""
+
+
+class Exchange(Protocol):
+    """How stores come and go; see `twistedetcd.server.exchange.Exchange`."""
+
+    def image(self) -> Deferred[tuple[Snapshot, IImage]]:
+        """The store as it is now."""
+
+    def sink(self, message: Message, arrived: Callable[[Message], None]) -> IImageSink:
+        """Takes one in; ``arrived`` is called with its message once it is durable."""
+
+
+@implementer(IRaftReceiver)
+class Peers:
+    """
+    One member's way to the others.
+
+    Args:
+        clock: For asking again.
+        transport: The way itself.
+        identity: This member.
+        cluster: Who the others are.
+        exchange: How stores come and go.
+        wake: Makes sure that what was told to raft is acted upon before this reactor turn ends.
+        lead: Says who leads, 0 for nobody.
+        removed: Called when others say that this member is no member any more.
+        request_timeout_seconds: How long the leader is asked.
+
+    Attributes:
+        answers: What others may ask, by kind.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        transport: IPeerTransport,
+        identity: Member,
+        cluster: Cluster,
+        exchange: Exchange,
+        wake: Callable[[], None],
+        lead: Callable[[], int],
+        removed: Callable[[], None],
+        request_timeout_seconds: float,
+    ) -> None:
+        self._clock = clock
+        self._transport = IPeerTransport(transport)
+        self._id = identity.id
+        self._cluster = cluster
+        self._exchange = exchange
+        self._wake = wake
+        self._lead = lead
+        self._told_removed = removed
+        self._request_timeout_seconds = request_timeout_seconds
+        self._driver: Driver | None = None
+        self._known: dict[int, tuple[str, ...]] = {}
+        self._sending = 0
+        self._asking = 0
+        self._stopped = False
+        self.answers: dict[str, Answer] = {}
+
+    # Life.
+
+    def start(self, driver: Driver) -> None:
+        """Begin to listen and to dial."""
+        self._driver = driver
+        self._transport.start(self)
+        self.members_changed()
+
+    def stop(self) -> Deferred[None]:
+        """Fires once nothing is left."""
+        self._stopped = True
+        return self._transport.stop()
+
+    def members_changed(self) -> None:
+        """The members, or their addresses, are others than before."""
+        members: Mapping[int, Member] = {one.id: one for one in self._cluster.members if one.id != self._id}
+        for number in [number for number in self._known if number not in members]:
+            del self._known[number]
+            self._transport.remove_peer(number)
+        for number, member in members.items():
+            if self._known.get(number) != member.peer_urls:
+                self._known[number] = member.peer_urls
+                self._transport.add_peer(number, member.peer_urls)
+
+    def active_since(self, member: int) -> float | None:
+        """As `IPeerTransport.active_since`."""
+        since: float | None = self._transport.active_since(member)
+        return since
+
+    # What raft says.
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """See `twistedetcd.server.raftnode.Peers`; to whom is no member, nothing is said."""
+        known = self._known
+        if any(message.type is MessageType.SNAP or message.to not in known for message in messages):
+            for message in messages:
+                if message.type is MessageType.SNAP:
+                    self._send_snapshot(message)
+            messages = [one for one in messages if one.to in known and one.type is not MessageType.SNAP]
+        if messages:
+            self._transport.send(messages)
+
+    def _send_snapshot(self, message: Message) -> None:
+        if message.to not in self._known or self._sending >= SNAPSHOTS_MAX:
+            self._clock.callLater(0, self.snapshot_sent, message.to, False)
+            return
+        self._sending += 1
+        self._exchange.image().addCallbacks(self._ship, self._not_shipped, (message,), None, (message,))
+
+    def _ship(self, shipment: tuple[Snapshot, IImage], message: Message) -> None:
+        snapshot, image = shipment
+        if self._stopped or message.to not in self._known:
+            image.close()
+            self._shipped(message.to, False)
+            return
+        self._log.info(
+            "Send a snapshot at {index} to member {to:x}, {size} bytes",
+            index=snapshot.index,
+            to=message.to,
+            size=image.size_bytes,
+        )
+        self._transport.send_snapshot(message._replace(snapshot=snapshot), image)
+
+    def _not_shipped(self, failure: Failure, message: Message) -> None:
+        if not failure.check(StoppedError):
+            self._log.warn(
+                "No snapshot for member {to:x}: {error}", to=message.to, error=failure.getErrorMessage()
+            )
+        self._shipped(message.to, False)
+
+    def _shipped(self, member: int, delivered: bool) -> None:
+        self._sending -= 1
+        self._report(member, delivered)
+
+    def _report(self, member: int, delivered: bool) -> None:
+        if not self._stopped and self._driver is not None:
+            self._driver.report_snapshot(member, delivered=delivered)
+            self._wake()
+
+    # What the others say.
+
+    def receive(self, message: Message) -> None:
+        """See `IRaftReceiver.receive`."""
+        if self._cluster.is_removed(message.sender):
+            raise MemberRemovedError
+        if message.to != self._id:
+            self._log.warn("Dropped a message for member {to:x}, which is not this one", to=message.to)
+            return
+        if self._driver is not None and not self._stopped:
+            self._driver.step(message)
+            self._wake()
+
+    def receive_snapshot(self, message: Message) -> IImageSink:
+        """See `IRaftReceiver.receive_snapshot`."""
+        if self._cluster.is_removed(message.sender):
+            raise MemberRemovedError
+        if self._stopped or message.to != self._id or message.snapshot is None:
+            raise StoppedError
+        return self._exchange.sink(message, self.receive)
+
+    def unreachable(self, member: int) -> None:
+        """See `IRaftReceiver.unreachable`."""
+        if self._driver is not None and not self._stopped:
+            self._driver.report_unreachable(member)
+
+    def snapshot_sent(self, member: int, delivered: bool) -> None:
+        """See `IRaftReceiver.snapshot_sent`."""
+        self._shipped(member, delivered)
+
+    def removed(self) -> None:
+        """See `IRaftReceiver.removed`."""
+        if not self._stopped:
+            self._told_removed()
+
+    # Questions.
+
+    def answer(self, sender: int, kind: str, body: bytes) -> Deferred[bytes]:
+        """See `IRaftReceiver.answer`."""
+        if self._stopped:
+            return fail(StoppedError())
+        answer = self.answers.get(kind)
+        if answer is None:
+            return fail(UnsupportedError(f"this member does not answer {kind!r}"))
+        try:
+            return answer(body)
+        except EtcdError as error:
+            return fail(error)
+
+    def ask(self, member: int, kind: str, body: bytes, timeout_seconds: float) -> Deferred[bytes]:
+        """As `IPeerTransport.ask`; a question to this very member is answered here."""
+        if member == self._id:
+            return self.answer(member, kind, body)
+        asked: Deferred[bytes] = self._transport.ask(member, kind, body, timeout_seconds)
+        return asked
+
+    def ask_leader(self, kind: str, body: bytes) -> Deferred[bytes]:
+        """
+        Ask whoever leads; again while nobody does, or who was asked does not, or cannot be reached.
+
+        Raises:
+            EtcdError: The leader's refusal; `NoLeaderError` or `TimeoutError` if nobody could be asked in time.
+            TooManyRequestsError: Too many questions wait already.
+        """
+        if self._asking >= QUESTIONS_MAX:
+            return fail(TooManyRequestsError())
+        self._asking += 1
+        until = self._clock.seconds() + self._request_timeout_seconds
+        return Deferred.fromCoroutine(self._ask_leader(kind, body, until)).addBoth(self._asked)
+
+    def _asked(self, result: bytes | Failure) -> bytes | Failure:
+        self._asking -= 1
+        return result
+
+    async def _ask_leader(self, kind: str, body: bytes, until: float) -> bytes:
+        last: EtcdError = NoLeaderError()
+        while (left := until - self._clock.seconds()) > 0 and not self._stopped:
+            leader = self._lead()
+            if leader not in (NOBODY, self._id):
+                try:
+                    return await self.ask(leader, kind, body, left)
+                except (NoLeaderError, StoppedError, TimeoutError) as error:
+                    last = error
+            elif leader == self._id:
+                return await self.answer(leader, kind, body)
+            await self._pause(min(ASK_AGAIN_SECONDS, left))
+        raise StoppedError if self._stopped else last
+
+    def _pause(self, seconds: float) -> Deferred[None]:
+        pause: Deferred[None] = Deferred()
+        self._clock.callLater(seconds, pause.callback, None)
+        return pause
+
+
+def nothing(body: bytes) -> Deferred[bytes]:
+    """Answers with nothing: to be asked is enough."""
+    return succeed(b"")
