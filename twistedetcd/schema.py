@@ -29,6 +29,9 @@ STORAGE_VERSION = b"storageVersion"  # server: text
 MEMBERS = b"members"
 """cluster: member id in lower-case hex → JSON of the member."""
 
+MEMBERS_REMOVED = b"members_removed"
+"""cluster: the id of a member that was removed, in lower-case hex → ``removed``; kept for ever."""
+
 CLUSTER = b"cluster"
 """cluster: see the key."""
 
