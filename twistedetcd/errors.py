@@ -157,6 +157,101 @@ class NotPrimaryError(EtcdError):
     message = "not a primary lessor"
 
 
+class MemberExistError(EtcdError):
+    """A member of the id that the new one would get is there already."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: member ID already exist"
+
+
+class PeerURLExistError(EtcdError):
+    """Another member has one of the peer URLs."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: Peer URLs already exists"
+
+
+class MemberNotEnoughStartedError(EtcdError):
+    """
+    The change would leave too few members that ever started to make a quorum.
+
+    The code is UNKNOWN because upstream's is: its table points at the wrong value (see the reference table).
+    """
+
+    code = Code.UNKNOWN
+    message = "etcdserver: re-configuration failed due to not enough started members"
+
+
+class MemberBadURLsError(EtcdError):
+    """The peer URLs of a new member are none, or not such that members could reach each other by them."""
+
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: given member URLs are invalid"
+
+
+class MemberNotFoundError(EtcdError):
+    """There is no member of that id, or there was one and it was removed: its id never comes back."""
+
+    code = Code.NOT_FOUND
+    message = "etcdserver: member not found"
+
+
+class MemberNotLearnerError(EtcdError):
+    """The member to promote votes already."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: can only promote a learner member"
+
+
+class LearnerNotReadyError(EtcdError):
+    """The learner to promote has too little of the leader's log."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: can only promote a learner member which is in sync with leader"
+
+
+class TooManyLearnersError(EtcdError):
+    """There are ``--max-learners`` already."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: too many learner members in cluster"
+
+
+class UnhealthyError(EtcdError):
+    """Too few members were connected lately for a change of membership to be safe."""
+
+    code = Code.UNAVAILABLE
+    message = "etcdserver: unhealthy cluster"
+
+
+class ClusterIDMismatchError(EtcdError):
+    """A peer is of another cluster."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: cluster ID mismatch"
+
+
+class BadLeaderTransfereeError(EtcdError):
+    """Leadership cannot go to that member: there is none of that id, or it is a learner."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: bad leader transferee"
+
+
+class NotLeaderError(EtcdError):
+    """Only the leader can do that, and this member is not."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: not leader"
+
+
+class NotSupportedForLearnerError(EtcdError):
+    """A learner serves only serializable ranges, and what it knows of itself."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: rpc not supported for learner"
+
+
 class NoLeaderError(EtcdError):
     """The caller asked for a member with a leader, and there is none."""
 

@@ -30,6 +30,9 @@ INSTALLING = b"installing"  # snap: there while an image replaces the store: its
 MEMBERS = b"members"
 """cluster: member id in lower-case hex → JSON of the member."""
 
+MEMBERS_REMOVED = b"members_removed"
+"""cluster: the id of a member that was removed, in lower-case hex → ``removed``; kept for ever."""
+
 CLUSTER = b"cluster"
 """cluster: see the key."""
 
