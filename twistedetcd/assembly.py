@@ -12,7 +12,7 @@ Imports everything below.  Imported by service and testing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
@@ -25,17 +25,21 @@ from twistedetcd.api.watch import WatchOptions
 from twistedetcd.apply.chain import chain
 from twistedetcd.apply.request import Encoder
 from twistedetcd.apply.store import StoreApplier
-from twistedetcd.config import Config
+from twistedetcd.cluster.legacytree import encode_membership
+from twistedetcd.config import ETCD_VERSION, Config
 from twistedetcd.disk import Disk
-from twistedetcd.interfaces import IBackend, IFiles, RunInThread
+from twistedetcd.interfaces import IBackend, IFiles, IPeerTransport, RunInThread
 from twistedetcd.mvcc.watch import Watches
 from twistedetcd.protocols.grpc import Method
 from twistedetcd.protocols.turn import Turn
-from twistedetcd.raft.types import Snapshot
+from twistedetcd.raft.types import Message, Snapshot
+from twistedetcd.server.bootstrap import read_mark
 from twistedetcd.server.committer import Committer
+from twistedetcd.server.exchange import Exchange
 from twistedetcd.server.leases import Leases
 from twistedetcd.server.member import EtcdServer
 from twistedetcd.server.raftnode import RaftNode
+from twistedetcd.server.slices import Slices
 from twistedetcd.server.snapshots import Snapshots
 from twistedetcd.wal.opening import LogOptions
 
@@ -67,6 +71,8 @@ class Host:
     """A `random.randrange`, for election timeouts."""
     jitter: Callable[[], float]
     """A `random.random`, for what should not happen at the same time everywhere."""
+    transport: IPeerTransport
+    """The way to the other members."""
     failed: Callable[[Failure], None]
     """Called when the member had to stop by itself."""
     lone_polls: int = 0
@@ -131,6 +137,9 @@ class Assembly:
             request_timeout_seconds=request_timeout_seconds(config),
             election_timeout_seconds=config.election_timeout_ms / 1000,
             compaction_pause_seconds=config.compaction_sleep_interval_seconds,
+            transport=host.transport,
+            version=ETCD_VERSION,
+            strict_reconfiguration=config.strict_reconfig_check,
             failed=host.failed,
         )
         self.turn.before_writing(member.flush)
@@ -155,6 +164,22 @@ class Assembly:
             failed=member.failed,
             next_context=milliseconds << 20,
             catch_up_entries=config.snapshot_catchup_entries,
+            peers=self,
+        )
+        self._exchange = Exchange(
+            backend=disk.backend,
+            committer=committer,
+            images=disk.images,
+            snapshotter=disk.snapshots,
+            slices=Slices(clock),
+            run_in_writer=host.run_in_writer,
+            run_in_worker=host.run_in_worker,
+            mark=lambda view: read_mark(view.get),
+            membership=lambda: encode_membership(
+                disk.cluster.members, disk.cluster.removed, disk.cluster.version
+            ),
+            replica=disk,
+            replaced=self._replaced,
         )
         node.on_applied.append(self.turn.write_out)
         self._snapshots = Snapshots(
@@ -194,14 +219,42 @@ class Assembly:
             Exception: What kept it from going on before.
         """
         disk, member = self._disk, self.member
-        unfinished = disk.store.unfinished_compaction
-        if unfinished is not None:
-            member.compact_later(unfinished, disk.store.resume_compaction(unfinished))
+        self._resume_compaction()
         applier = chain(
             StoreApplier(disk.store, disk.lessor, disk.cluster, member.header, member.compact_later)
         )
         mark = disk.mark
-        return member.start(self._node, self._committer, self._snapshots, applier, mark.index, mark.term)
+        return member.start(
+            self._node, self._committer, self._snapshots, self._exchange, applier, mark.index, mark.term
+        )
+
+    def _resume_compaction(self) -> None:
+        store = self._disk.store
+        unfinished = store.unfinished_compaction
+        if unfinished is not None:
+            self.member.compact_later(unfinished, store.resume_compaction(unfinished))
+
+    def _replaced(self, put_in_place: Callable[[], tuple[int, int]]) -> None:
+        self.member.replace_store(put_in_place)
+        self._resume_compaction()
+
+    # What raft's driver needs of the others; see `twistedetcd.server.raftnode.Peers`.
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """To the other members."""
+        self.member.peers.send(messages)
+
+    def take_in(self, snapshot: Snapshot) -> Deferred[None]:
+        """A snapshot of another member, onto the disk."""
+        return self._exchange.keep(snapshot)
+
+    def install(self, snapshot: Snapshot) -> Deferred[None]:
+        """And into the stores."""
+        return self.member.install(snapshot)
+
+    def forwarded(self, proposals: Sequence[bytes]) -> None:
+        """Proposals on their way to the leader."""
+        self.member.forwarded(proposals)
 
     def _receiver_failed(self) -> None:
         self._log.failure("Somebody who watches failed when told of changes")

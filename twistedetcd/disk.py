@@ -27,11 +27,12 @@ from twistedetcd.cluster.members import Cluster, Member, cluster_id, member_id
 from twistedetcd.config import Config
 from twistedetcd.errors import BackendError, ConfigError, MemberError, WALSnapshotError
 from twistedetcd.files.probe import median_sync_seconds
-from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, IFiles, PluginOption, RunInThread
+from twistedetcd.images import Images
+from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, IFiles, PluginOption, RunInThread, Work
 from twistedetcd.lease.lessor import Lessor
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
-from twistedetcd.mvcc.work import finish
+from twistedetcd.mvcc.work import SLICE_KEYS, finish
 from twistedetcd.raft.errors import InvariantError
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
@@ -41,6 +42,7 @@ from twistedetcd.server.bootstrap import (
     check_identity,
     check_log_covers,
     new_raft,
+    read_mark,
     restarted_raft,
 )
 from twistedetcd.snap.files import SnapshotFiles
@@ -72,6 +74,7 @@ class Disk:
         wal: The log, ready to save.
         snapshots: The snapshots.
         snapshot: The one that the log was read from; an empty one for all of the log.
+        images: Whole stores that come from other members.
         backend: The engine.
         pending: The overlay over it.
         store: The keys.
@@ -162,14 +165,15 @@ class Disk:
     def _open_backend(self, open_backend: Callable[[str], IBackend]) -> None:
         self.backend = backend = open_backend(self._snap_dir)
         self._closers.append(backend.close)
+        view = backend.read()
+        applied, _, _ = read_mark(view.get)
+        view.close()
+        self.images = Images(self._files, self._snap_dir, sync=not self._config.unsafe_no_fsync)
+        self.images.recover(backend, self.snapshot.index, applied)
         self.pending = pending = Pending(backend)
         self._closers.append(pending.close)
         self.store = Store(pending, self._config.compaction_batch_limit)
-        self.lessor = Lessor(
-            pending,
-            self._config.lease_ttl_min_seconds,
-            CHECKPOINT_SECONDS if self._config.lease_checkpoint else None,
-        )
+        self.lessor = self._lessor(pending)
         self.cluster = Cluster(pending)
         self.mark = AppliedMark(pending)
         try:
@@ -178,6 +182,41 @@ class Disk:
             self.cluster.restore()
         except (ValueError, DecodeError) as error:
             raise MemberError(f"the backend in {self._snap_dir} is damaged: {error}") from error
+
+    def read_anew(self) -> Work[Callable[[], tuple[int, int]]]:
+        """
+        Read what another store has brought into the backend; see `twistedetcd.server.exchange.Replica`.
+
+        Raises:
+            BackendError: It does not read back; the backend is damaged.
+        """
+        pending = Pending(self.backend)
+        try:
+            store = Store(pending, self._config.compaction_batch_limit)
+            lessor = self._lessor(pending)
+            lessor.restore()
+            lease_of = yield from store.restore()
+            for count, (key, lease_id) in enumerate(lease_of.items(), 1):
+                lessor.attach(key, lease_id)
+                if count % SLICE_KEYS == 0:
+                    yield
+        except BaseException:
+            pending.close()
+            raise
+
+        def put_in_place() -> tuple[int, int]:
+            self.pending.become(pending)
+            self.store.become(store)
+            self.lessor.become(lessor)
+            self.cluster.restore()
+            self.mark.read()
+            return self.mark.index, self.mark.term
+
+        return put_in_place
+
+    def _lessor(self, pending: Pending) -> Lessor:
+        checkpoint_seconds = CHECKPOINT_SECONDS if self._config.lease_checkpoint else None
+        return Lessor(pending, self._config.lease_ttl_min_seconds, checkpoint_seconds)
 
     def _attach(self, lease_of: Mapping[bytes, int]) -> None:
         """Give keys their leases back."""

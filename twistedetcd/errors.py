@@ -245,6 +245,13 @@ class NotLeaderError(EtcdError):
     message = "etcdserver: not leader"
 
 
+class MemberRemovedError(EtcdError):
+    """A message from who is no member any more, or is told so itself; its process ends in good order."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "the member has been permanently removed from the cluster"
+
+
 class NotSupportedForLearnerError(EtcdError):
     """A learner serves only serializable ranges, and what it knows of itself."""
 
@@ -271,6 +278,24 @@ class TimeoutError(EtcdError):
 
     code = Code.UNAVAILABLE
     message = "etcdserver: request timed out"
+
+
+class LeaderFailedError(TimeoutError):
+    """A request was not committed in time, and there was no leader for a part of it."""
+
+    message = "etcdserver: request timed out, possibly due to previous leader failure"
+
+
+class ConnectionLostError(TimeoutError):
+    """A request was not committed in time: this member cannot reach the leader, or the leader the others."""
+
+    message = "etcdserver: request timed out, possibly due to connection lost"
+
+
+class TransferTooSlowError(EtcdError):
+    """Leadership did not move in time."""
+
+    message = "etcdserver: request timed out, leader transfer took too long"
 
 
 class AppliedTooSlowlyError(EtcdError):

@@ -35,6 +35,7 @@ from twistedetcd.disk import log_options, open_backend
 from twistedetcd.errors import MemberError, StoppedError
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.interfaces import RunInThread
+from twistedetcd.peertransports import NoPeers
 from twistedetcd.protocols.keepalive import KeepalivePolicy
 from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.server.member import EtcdServer
@@ -129,6 +130,7 @@ class EtcdService(MultiService):
             run_in_worker=worker,
             draw=random.SystemRandom().randrange,
             jitter=random.random,
+            transport=NoPeers(),
             failed=self._fatal,
             lone_polls=LONE_POLLS,
         )

@@ -67,6 +67,8 @@ class Applying:
         """Committed, and behind an entry that takes many turns."""
         self._slow: tuple[Entry, Waiter | None, float] | None = None
         """That entry, and who waits for it until when."""
+        self._held = False
+        """The store is being replaced; until it is, what is committed waits in the backlog."""
         self._stopped = False
         self.index = self.term = 0
 
@@ -83,12 +85,23 @@ class Applying:
     @property
     def behind(self) -> bool:
         """Whether an entry is half carried out, and others may wait for it."""
-        return self._slow is not None
+        return self._slow is not None or self._held
 
     @property
     def full(self) -> bool:
         """Whether so many entries wait that no more should be proposed."""
         return len(self._backlog) >= BACKLOG_MAX
+
+    def hold(self) -> None:
+        """Carry out nothing until `go_on`; no entry may be half carried out."""
+        assert self._slow is None, "an entry is half carried out"
+        self._held = True
+
+    def go_on(self, index: int, term: int) -> None:
+        """Go on after an entry whose effects came with another store."""
+        self._held = False
+        self.index, self.term = index, term
+        self._apply_backlog()
 
     def apply(self, entries: Sequence[Entry]) -> int:
         """
@@ -100,7 +113,7 @@ class Applying:
         Raises:
             Exception: An entry cannot be carried out; the member must stop.
         """
-        if self._slow is None:
+        if self._slow is None and not self._held:
             self._apply(iter(entries))
         else:
             self._backlog.extend(entries)

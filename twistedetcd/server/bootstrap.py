@@ -91,10 +91,7 @@ class AppliedMark:
         Raises:
             BackendError: It does not read back; the backend is damaged.
         """
-        get = self._overlay.get
-        self.index = int.from_bytes(get(META, CONSISTENT_INDEX) or b"", "big")
-        self.term = int.from_bytes(get(META, TERM) or b"", "big")
-        self.conf_state = _conf_state(get(META, CONF_STATE) or b"{}")
+        self.index, self.term, self.conf_state = read_mark(self._overlay.get)
 
     def write(self, index: int, term: int, conf_state: ConfState) -> None:
         """Put it into the open batch, just before that is sealed, if it has moved."""
@@ -107,6 +104,24 @@ class AppliedMark:
         put(META, STORAGE_VERSION, STORAGE_FORMAT)
         fields = {name: value for name, value in conf_state._asdict().items() if value}
         put(META, CONF_STATE, json.dumps(fields, separators=(",", ":")).encode())
+
+
+def read_mark(get: Callable[[bytes, bytes], bytes | None]) -> tuple[int, int, ConfState]:
+    """
+    How far a store is.
+
+    Args:
+        get: Looks up a key of a bucket in it.
+
+    Returns:
+        The consistent index, its term, and the configuration.
+
+    Raises:
+        BackendError: It does not read back; the backend is damaged.
+    """
+    index = int.from_bytes(get(META, CONSISTENT_INDEX) or b"", "big")
+    term = int.from_bytes(get(META, TERM) or b"", "big")
+    return index, term, _conf_state(get(META, CONF_STATE) or b"{}")
 
 
 def _conf_state(data: bytes) -> ConfState:

@@ -144,8 +144,13 @@ class Committer:
         return at_rest
 
     def resume(self) -> None:
-        """Go on."""
+        """Go on; what was pending may have been forgotten meanwhile."""
         self._held = False
+        if self._waiting_next and not self._pending.operations:
+            waiting, self._waiting_next = self._waiting_next, []
+            for done in waiting:
+                done.callback(None)
+        self._seal()
 
     def _refused(self, failure: Failure) -> None:
         self._writing = self.busy = False

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twistedetcd.errors import StoppedError
 from twistedetcd.interfaces import (
     IBackend,
     IImage,
@@ -63,8 +64,13 @@ class Images(Protocol):
 class Replica(Protocol):
     """What of a member is another one after a store was installed."""
 
-    def read_anew(self) -> Work[Callable[[], None]]:
-        """Read the engine's new content; what it returns puts it in place, at once."""
+    def read_anew(self) -> Work[Callable[[], tuple[int, int]]]:
+        """
+        Read the engine's new content.
+
+        Returns:
+            Puts it in place, at once; returns the index and term that it is at.
+        """
 
 
 class Exchange:
@@ -82,6 +88,7 @@ class Exchange:
         mark: Index, term and configuration that a view of the engine is at.
         membership: The membership as etcd puts it into a snapshot, for members of other versions.
         replica: What is read anew.
+        replaced: Called with what puts the new store in place, once that is ready.
     """
 
     _log = Logger()
@@ -98,6 +105,7 @@ class Exchange:
         mark: Callable[[IReadTransaction], tuple[int, int, ConfState]],
         membership: Callable[[], bytes],
         replica: Replica,
+        replaced: Callable[[Callable[[], tuple[int, int]]], None],
     ) -> None:
         self._backend = backend
         self._committer = committer
@@ -109,6 +117,13 @@ class Exchange:
         self._mark = mark
         self._membership = membership
         self._replica = replica
+        self._replaced = replaced
+        self._one_at_a_time = DeferredLock()
+
+    def stop(self) -> Deferred[None]:
+        """Give up what is under way; fires once the engine and the disk are at rest."""
+        self._slices.stop()
+        return self._one_at_a_time.run(lambda: None)
 
     # Out.
 
@@ -167,7 +182,7 @@ class Exchange:
             MemberError: The image cannot be used, or the engine refused; the member must stop.
             StoppedError: The member stops; the next start goes on with it.
         """
-        return Deferred.fromCoroutine(self._install(snapshot))
+        return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._install(snapshot)))
 
     async def _install(self, snapshot: Snapshot) -> None:
         self._log.info("Install the snapshot at {index}", index=snapshot.index)
@@ -176,11 +191,11 @@ class Exchange:
         try:
             while await self._run_in_writer(lambda: next(batches, self) is not self):
                 if self._slices.stopped:
-                    return
+                    raise StoppedError
         finally:
             batches.close()
         in_place = await self._slices.run(self._replica.read_anew())
-        in_place()
+        self._replaced(in_place)
         self._committer.resume()
         await self._run_in_worker(lambda: self._images.purge(snapshot.index + 1))
         self._log.info("Installed the snapshot at {index}", index=snapshot.index)

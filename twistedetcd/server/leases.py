@@ -3,6 +3,9 @@ What the leader does for leases: it counts, renews, and has those that ended rev
 
 Nothing ends a lease but a committed revoke.  An owner who is told that a lease was renewed can rely on it for
 the TTL from that moment on; one who is told that it is gone will not find its keys any more.
+
+A leader that has been deposed without knowing it must do neither: before each of these a quorum confirms that
+it leads, in the same way and in the same message as for a read.  Other members ask the leader.
 """
 
 from __future__ import annotations
@@ -47,14 +50,28 @@ class Proposer(Protocol):
     def behind(self) -> bool:
         """Whether something is committed here that is not applied yet."""
 
-    def propose(self, kind: str, raw: bytes, message: Any, waiter: Waiter | None) -> None:
-        """Have a request replicated; raises `EtcdError` if it is not taken."""
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else has a vote."""
+
+    def propose_as_leader(self, kind: str, raw: bytes, message: Any, waiter: Waiter | None) -> None:
+        """Have a request replicated if this member leads; raises `EtcdError` if it is not taken."""
+
+    def read(self, execute: Callable[[Any, Any], None], call: Any, request: Any) -> None:
+        """Carry out a linearizable read; raises `EtcdError` if it is not taken."""
+
+    def ask_leader(self, kind: str, body: bytes) -> Deferred[bytes]:
+        """Ask whoever leads."""
 
     def read_slowly(self, work: Work[Any]) -> Deferred[Any]:
         """Go on with slow work."""
 
     def failed(self, failure: Failure) -> None:
         """Something could not be done that must be; the member stops."""
+
+
+RENEW = "lease-renew"
+"""What a leader is asked: eight bytes of a lease's id; answered with eight of its TTL, 0 if it is gone."""
 
 
 class Renewal(Protocol):
@@ -98,6 +115,7 @@ class Leases:
         self._due: deque[int] = deque()
         """Ended, and not being revoked yet; at most `DUE_MAX`."""
         self._revoking = 0
+        self._proving = False
         self._waiting: deque[tuple[float, Callable[[], None], Callable[[EtcdError], None]]] = deque()
         """Questions that came before all was applied: until when, how to go on, and whom to refuse."""
         self._ending: dict[int, list[Renewal]] = {}
@@ -165,11 +183,16 @@ class Leases:
 
     # Asked by owners.
 
+    @property
+    def here(self) -> bool:
+        """Whether this member can say how long leases last, as far as it knows."""
+        return self.lessor.primary or self._member.alone
+
     def when_applied(self, go_on: Callable[[], None], refuse: Callable[[EtcdError], None]) -> None:
         """
         Ask the primary, once all that is committed here is applied: at once, as a rule.
 
-        This is where a follower will ask its leader.
+        With others, a quorum is asked first whether it leads.
 
         Args:
             go_on: Asks.
@@ -180,7 +203,9 @@ class Leases:
         """
         if not self.lessor.primary:
             raise NoLeaderError
-        if self._member.behind:
+        if not self._member.alone:
+            self._member.read(_go_on, _Asker(refuse), go_on)
+        elif self._member.behind:
             self._waiting.append((self._clock.seconds() + APPLIED_SECONDS_MAX, go_on, refuse))
         else:
             go_on()
@@ -192,12 +217,31 @@ class Leases:
         Raises:
             NoLeaderError: This member does not lead.
         """
-        if self.lessor.primary and not self._member.behind:
+        member = self._member
+        if self.lessor.primary and member.alone and not member.behind:
             ttl = self.lessor.renew(lease_id, self._now())
             if ttl is not None:
                 renewal.renewed(ttl)
                 return
-        self.when_applied(lambda: self._renew(lease_id, renewal), lambda error: _refuse(renewal, error))
+        if self.here:
+            self.when_applied(lambda: self._renew(lease_id, renewal), lambda error: _refuse(renewal, error))
+        else:
+            asked = member.ask_leader(RENEW, lease_id.to_bytes(8, "big", signed=True))
+            asked.addCallback(lambda answer: renewal.renewed(int.from_bytes(answer, "big", signed=True)))
+            asked.addErrback(_not_asked, renewal)
+
+    def answer_renewal(self, body: bytes) -> Deferred[bytes]:
+        """
+        Renew a lease for another member.
+
+        Raises:
+            NoLeaderError: This member does not lead.
+        """
+        answer = _RenewalOfOthers()
+        if not self.lessor.primary:
+            raise NoLeaderError
+        self.renew(int.from_bytes(body, "big", signed=True), answer)
+        return answer.done
 
     def _renew(self, lease_id: int, renewal: Renewal) -> None:
         lessor, now = self.lessor, self._now()
@@ -243,8 +287,28 @@ class Leases:
             self._due.extend(due)
             seconds = LOOK_SECONDS if complete else 0.0
         self._timer = self._clock.callLater(seconds, self._look)
-        self._revoke()
+        self._revoke_if_leading()
         self._note_what_remains(now)
+
+    def _revoke_if_leading(self) -> None:
+        if self._member.alone:
+            self._revoke()
+        elif self._due and not self._proving:
+            self._proving = True
+            try:
+                self._member.read(_go_on, _Asker(self._not_proven), self._proven)
+            except EtcdError as error:
+                self._not_proven(error)
+
+    def _proven(self) -> None:
+        """A quorum takes this member for the leader still."""
+        self._proving = False
+        if self.lessor.primary:
+            self._revoke()
+
+    def _not_proven(self, error: EtcdError) -> None:
+        self._proving = False
+        self._log.debug("No lease is ended: {error}", error=error)
 
     def _revoke(self) -> None:
         while self._due and self._revoking < REVOKES_MAX:
@@ -255,7 +319,9 @@ class Leases:
             request = LeaseRevokeRequest(ID=lease_id)
             waiter = _Then(self._revoked, self._not_revoked)
             try:
-                self._member.propose(kinds.LEASE_REVOKE, request.SerializeToString(), request, waiter)
+                self._member.propose_as_leader(
+                    kinds.LEASE_REVOKE, request.SerializeToString(), request, waiter
+                )
             except EtcdError:
                 self._due.appendleft(lease_id)  # until the next look
                 return
@@ -263,7 +329,7 @@ class Leases:
 
     def _revoked(self) -> None:
         self._revoking -= 1
-        self._revoke()
+        self._revoke_if_leading()
 
     def _not_revoked(self, code: Code, message: str) -> None:
         # It was revoked by somebody else, or will be due again.
@@ -285,7 +351,7 @@ class Leases:
                 return
 
     def _checkpoint(self, request: LeaseCheckpointRequest, waiter: Waiter | None) -> None:
-        self._member.propose(kinds.LEASE_CHECKPOINT, request.SerializeToString(), request, waiter)
+        self._member.propose_as_leader(kinds.LEASE_CHECKPOINT, request.SerializeToString(), request, waiter)
 
 
 class _Then:
@@ -302,3 +368,47 @@ class _Then:
 
 def _refuse(renewal: Renewal, error: EtcdError) -> None:
     renewal.fail(error.code, error.message)
+
+
+def _not_asked(failure: Failure, renewal: Renewal) -> None:
+    failure.trap(EtcdError)
+    error = failure.value
+    assert isinstance(error, EtcdError), "or it would not have been trapped"
+    _refuse(renewal, error)
+
+
+class _RenewalOfOthers:
+    """Passes on to another member what becomes of a renewal."""
+
+    def __init__(self) -> None:
+        self.done: Deferred[bytes] = Deferred()
+
+    def renewed(self, ttl_seconds: int) -> None:
+        """See `Renewal`."""
+        self.done.callback(ttl_seconds.to_bytes(8, "big", signed=True))
+
+    def fail(self, code: Code, message: str) -> None:
+        """See `Renewal`."""
+        self.done.errback(_error(code, message))
+
+
+class _Asker:
+    """Somebody who asked, as a read wants it."""
+
+    def __init__(self, refuse: Callable[[EtcdError], None]) -> None:
+        self._refuse = refuse
+
+    def fail(self, code: Code, message: str) -> None:
+        """It could not be confirmed."""
+        self._refuse(_error(code, message))
+
+
+def _error(code: Code, message: str) -> EtcdError:
+    error = EtcdError(message)
+    error.code = code
+    return error
+
+
+def _go_on(call: Any, go_on: Callable[[], None]) -> None:
+    """A read that only goes on."""
+    go_on()

@@ -4,7 +4,7 @@ One member: requests in, answers out, by way of raft and the applier.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,37 +12,45 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twistedetcd.apply import request as kinds
 from twistedetcd.apply.request import Encoder, Request
 from twistedetcd.apply.responses import Header
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import (
+    ConnectionLostError,
     EtcdError,
+    LeaderChangedError,
+    LeaderFailedError,
+    MemberRemovedError,
     NoLeaderError,
+    NotPrimaryError,
     RequestTooLargeError,
     StoppedError,
     TimeoutError,
     TooManyRequestsError,
 )
-from twistedetcd.interfaces import IKV, IApplier, IWatchable, Work
+from twistedetcd.interfaces import IKV, IApplier, IPeerTransport, IWatchable, Work
 from twistedetcd.mvcc.pending import Pending
-from twistedetcd.pb.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
 from twistedetcd.raft.changebytes import decode_change
-from twistedetcd.raft.types import ConfChange, Entry
+from twistedetcd.raft.types import NOBODY, ConfChange, Entry, Snapshot
 from twistedetcd.server.applying import Applying
 from twistedetcd.server.committer import Committer
-from twistedetcd.server.leases import Leases
+from twistedetcd.server.exchange import Exchange
+from twistedetcd.server.leases import RENEW, Leases
+from twistedetcd.server.membership import Membership
+from twistedetcd.server.peers import Peers
+from twistedetcd.server.publishing import Publishing
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.server.readindex import Execute
 from twistedetcd.server.slices import CompactionQueue, Hashes, Slices
 from twistedetcd.server.snapshots import Snapshots
 from twistedetcd.server.streams import Streams
+from twistedetcd.server.transfer import Transfer
+from twistedetcd.server.versions import Versions
 from twistedetcd.server.wait import Waiter, Waits
 from twistedetcd.server.watching import WatchDriver
 
 PROPOSALS_MAX = 5000  # requests that wait to be proposed, beyond which more are refused
 SWEEP_SECONDS = 0.1  # how often waiting requests are looked at for their deadline
-CLUSTER_VERSION = "3.6.0"
 
 
 class EtcdServer:
@@ -64,6 +72,9 @@ class EtcdServer:
         election_timeout_seconds: How long it takes to find that there is no leader.
         encoder: Gives requests their ids.
         compaction_pause_seconds: Between two slices of a compaction.
+        transport: The way to the other members.
+        version: Of this server, as members of a cluster compare it.
+        strict_reconfiguration: ``--strict-reconfig-check``.
         failed: Called, once, when a member that served clients cannot go on; it has stopped by then.
     """
 
@@ -85,6 +96,9 @@ class EtcdServer:
         request_timeout_seconds: float,
         election_timeout_seconds: float,
         compaction_pause_seconds: float,
+        transport: IPeerTransport,
+        version: str,
+        strict_reconfiguration: bool,
         failed: Callable[[Failure], None],
     ) -> None:
         self.clock = clock
@@ -124,9 +138,42 @@ class EtcdServer:
         self.compactions = CompactionQueue(self._compacting, self.failed)
         self.leases = leases
         leases.belong_to(self)
+        self.alone = False
+        """Whether nobody else has a vote: then it leads, and need not ask."""
+        self.learner = False
+        """Whether it has none itself."""
         self._node: RaftNode | None = None
         self._committer: Committer | None = None
         self._snapshots: Snapshots | None = None
+        self._exchange: Exchange | None = None
+        self._election_timeout_seconds = election_timeout_seconds
+        self._led_since = -2 * election_timeout_seconds
+        """When it last heard of a new leader."""
+        self.peers = Peers(
+            clock,
+            transport,
+            identity.id,
+            cluster,
+            wake,
+            lambda: self.node.raft.lead,
+            self.removed,
+            request_timeout_seconds,
+        )
+        self.peers.answers[RENEW] = leases.answer_renewal
+        self.membership = Membership(
+            clock,
+            cluster,
+            identity.id,
+            self.peers,
+            self.new_id,
+            wake,
+            strict_reconfiguration,
+            request_timeout_seconds,
+            self._members_changed,
+        )
+        self._transfer = Transfer(clock, cluster, identity.id, self.peers.active_since, wake)
+        self._versions = Versions(clock, cluster, identity.id, version, self.peers, self._propose_as_leader)
+        self._publishing = Publishing(clock, identity, self._propose_own, self._check_ready)
 
     # Life.
 
@@ -135,6 +182,7 @@ class EtcdServer:
         node: RaftNode,
         committer: Committer,
         snapshots: Snapshots,
+        exchange: Exchange,
         applier: IApplier,
         applied_index: int,
         applied_term: int,
@@ -146,6 +194,7 @@ class EtcdServer:
             node: Not started yet.
             committer: Not started yet.
             snapshots: Not started yet.
+            exchange: How whole stores come and go.
             applier: The outermost link of the chain.
             applied_index: The last entry whose effects the backend has.
             applied_term: Its term.
@@ -158,21 +207,27 @@ class EtcdServer:
             Exception: What kept it from going on before.
         """
         self._node, self._committer, self._snapshots = node, committer, snapshots
+        self._exchange = exchange
         self.applying.start(applier, applied_index, applied_term)
         node.applied_index, node.applied_term = applied_index, applied_term
         self._proposals = node.proposals
         self._sweep_now()
-        node.on_leader.append(self._became_leader)
-        node.on_follower.append(self.leases.follow)
+        node.on_lead.append(self._lead_changed)
+        node.on_leader.append(self._versions.lead)
+        node.on_follower += [self.leases.follow, self._versions.stop]
         node.on_applied.append(self.leases.applied)
         committer.start()
         snapshots.start(node.on_applied)
-        node.start(campaign=True)
+        self.membership.start(node)
+        self.peers.start(node, exchange)
+        self._members_changed()
+        self._publishing.start()
+        node.start(campaign=self.alone)
         return self._ready
 
     def stop(self) -> Deferred[None]:
         """
-        Stop; those who wait are told.
+        Stop; those who wait are told.  A leader hands over first, if it can.
 
         Returns:
             Fires once all pending writes are in the engine, and log and engine are at rest.
@@ -180,15 +235,23 @@ class EtcdServer:
         Raises:
             BackendError: The engine refused the last writes.
         """
-        assert self._node is not None and self._committer is not None, "stopped before it was started"
-        assert self._snapshots is not None
+        assert self._node is not None, "stopped before it was started"
+        if self._refusal is not None:
+            return self._stop()
+        handed_over = self._transfer.hand_over(self._node, self._election_timeout_seconds)
+        return handed_over.addCallback(lambda _: self._stop())
+
+    def _stop(self) -> Deferred[None]:
+        assert self._node is not None and self._committer is not None and self._snapshots is not None
         if self.applying.behind:
             # The open batch may hold half of that entry.  The log has all of it, for the next start.
             self._committer.give_up(Failure(StoppedError()))
         self._halt()
-        log_at_rest, snapshots_at_rest = self._node.stop(), self._snapshots.stop()
-        committed = self._committer.stop().addBoth(lambda result: log_at_rest.addCallback(lambda _: result))
-        committed.addBoth(lambda result: snapshots_at_rest.addCallback(lambda _: result))
+        assert self._exchange is not None
+        at_rest = [self._node.stop(), self._snapshots.stop(), self.peers.stop(), self._exchange.stop()]
+        committed = self._committer.stop()
+        for other in at_rest:
+            committed.addBoth(_when, other)
         if not self._ready.called:
             self._ready.errback(StoppedError())
         return committed
@@ -206,6 +269,10 @@ class EtcdServer:
         self._reading.stop()
         self.applying.stop()
         self._compacting.stop()
+        self._publishing.stop()
+        self._versions.stop()
+        self._transfer.stop()
+        self.membership.fail_all()
         self.leases.stop(error)
         self._waits.fail_all(error)
         self._node.reads.fail_all(error)
@@ -239,21 +306,53 @@ class EtcdServer:
         """Whether something is committed here that is not applied yet."""
         return self.applying.behind
 
-    def _became_leader(self) -> None:
-        """Say who we are and, once, which version the cluster is; then clients can be served."""
-        attributes = ClusterMemberAttrSetRequest(member_ID=self.identity.id)
-        attributes.member_attributes.name = self.identity.name
-        attributes.member_attributes.client_urls.extend(self.identity.client_urls)
-        self._propose_own(kinds.CLUSTER_MEMBER_ATTR_SET, attributes)
-        if not self.cluster.version:
-            self._propose_own(kinds.CLUSTER_VERSION_SET, ClusterVersionSetRequest(ver=CLUSTER_VERSION))
+    def _lead_changed(self, lead: int) -> None:
+        if lead != NOBODY:
+            self._led_since = self.clock.seconds()
+        self._transfer.lead_changed(lead)
 
-    def _propose_own(self, kind: str, message: Any) -> None:
+    def _members_changed(self) -> None:
+        """The membership as it is now: what it means for this member."""
+        voters = [voter.id for voter in self.cluster.voters]
+        ourselves = self.cluster.member(self.identity.id)
+        self.alone = not voters or voters == [self.identity.id]
+        self.learner = ourselves is not None and ourselves.is_learner
+        if self.cluster.is_removed(self.identity.id):
+            # The others must hear first that this is committed.
+            self.clock.callLater(self._election_timeout_seconds, self.removed)
+
+    def removed(self) -> None:
+        """This member is no member any more: it stops."""
+        self.failed(Failure(MemberRemovedError()))
+
+    def _propose_own(self, kind: str, message: Any, waiter: Waiter | None) -> None:
         """As `propose`, but never refused: a replayed log may have filled the open batch."""
         data = self._encoder.encode(kind, message.SerializeToString())
         self.node.proposals.append(data)
-        self._pending_requests[id(data)] = (data, Request(kind, message), None, self._new_deadline())
+        self._pending_requests[id(data)] = (data, Request(kind, message), waiter, self._new_deadline())
         self._wake()
+
+    def propose_as_leader(self, kind: str, raw: bytes, message: Any, waiter: Waiter | None) -> None:
+        """
+        As `propose`, but what only a leader may want is not sent on to another one.
+
+        Raises:
+            NotPrimaryError: This member does not lead.
+            EtcdError: As `propose`.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        if self.pending.full or self.applying.full:
+            raise TooManyRequestsError
+        data = self._encoder.encode(kind, raw)
+        self._pending_requests[id(data)] = (data, Request(kind, message), waiter, self._new_deadline())
+        if not self.node.propose_as_leader(data):
+            del self._pending_requests[id(data)]
+            raise NotPrimaryError
+        self._wake()
+
+    def _propose_as_leader(self, kind: str, message: Any) -> None:
+        self.propose_as_leader(kind, message.SerializeToString(), message, None)
 
     # Requests.
 
@@ -320,6 +419,19 @@ class EtcdServer:
             self._wake()
         arrived.append((execute, call, request, self._deadline))
 
+    def ask_leader(self, kind: str, body: bytes) -> Deferred[bytes]:
+        """As `Peers.ask_leader`."""
+        return self.peers.ask_leader(kind, body)
+
+    def move_leader(self, to: int) -> Deferred[None]:
+        """
+        Hand over leadership.
+
+        Raises:
+            EtcdError: See `Transfer.move`.
+        """
+        return self._transfer.move(self.node, to, self._request_timeout_seconds)
+
     def flush(self) -> None:
         """The end of a reactor turn."""
         if self._node is not None:
@@ -358,11 +470,18 @@ class EtcdServer:
         self._new_deadline()  # a turn's requests may wait for a slow save, and later ones join them
         self.leases.sweep(now)
         self._waits.expire(now, self._too_late)
+        self.membership.expire(now, self._too_late)
         self.applying.expire(now, TimeoutError())
         self.node.reads.retry(now, TimeoutError())
 
     def _too_late(self, deadline: float) -> EtcdError:
-        """Why a request may not have been carried out in time."""
+        """Why a request may not have been carried out in time (upstream's ``parseProposeCtxErr``)."""
+        began = deadline - self._request_timeout_seconds
+        lead = self.node.raft.lead
+        if began - 2 * self._election_timeout_seconds < self._led_since <= began:
+            return LeaderFailedError()
+        if lead == NOBODY or (lead != self.identity.id and self.peers.active_since(lead) is None):
+            return ConnectionLostError()
         return TimeoutError()
 
     def require_leader(self) -> None:
@@ -394,9 +513,10 @@ class EtcdServer:
         """An entry of raft's own: a leader's first, or a change of membership."""
         if entry.type:
             change = decode_change(entry)
-            self.node.raft.apply_conf_change(change)
-            if entry.index > self.applying.index and isinstance(change, ConfChange) and change.context:
-                self.cluster.add(Member.from_json(change.context))
+            if isinstance(change, ConfChange):
+                self.membership.apply(change)
+            else:
+                self.node.raft.apply_conf_change(change)  # as raft's own, to leave a joint configuration
         elif self.node.is_leader and entry.term == self.node.raft.term:
             self.leases.lead()
 
@@ -409,12 +529,46 @@ class EtcdServer:
         self._committer.check()
 
     def _check_ready(self) -> None:
-        """Clients are served once what we said of ourselves in this term, or before, is applied."""
-        ourselves = self.cluster.member(self.identity.id)
-        published = ourselves is not None and ourselves[3:] == self.identity[3:]
-        in_office = self.node.is_leader and self.applied_term == self.node.raft.term
-        if in_office and published and self.cluster.version:
+        """Clients are served once what this member says of itself is applied, and so is all before it."""
+        if self._publishing.done and self.cluster.version and not self._ready.called:
             self._ready.callback(None)
+
+    # Another store.
+
+    def forwarded(self, proposals: Sequence[bytes]) -> None:
+        """See `twistedetcd.server.raftnode.Peers.forwarded`."""
+        self._waits.forward(proposals)
+
+    def install(self, snapshot: Snapshot) -> Deferred[None]:
+        """See `twistedetcd.server.raftnode.Peers.install`."""
+        assert self._exchange is not None, "not started"
+        self.applying.hold()
+        return self._exchange.install(snapshot).addErrback(self._not_installed)
+
+    def _not_installed(self, failure: Failure) -> None:
+        if self._refusal is None:
+            self.failed(failure)
+
+    def replace_store(self, put_in_place: Callable[[], tuple[int, int]]) -> None:
+        """
+        Be a member at what a snapshot brought.
+
+        Args:
+            put_in_place: Replaces what the stores hold; returns index and term of the last entry in them.
+        """
+        self._reading.give_up(LeaderChangedError())
+        self.compactions.give_up()
+        index, term = put_in_place()
+        self._members_changed()
+        self.peers.members_changed()
+        self.watches.begin_anew()
+        self._check_ready()
+        self.applying.go_on(index, term)
+
+
+def _when(result: Any, other: Deferred[None]) -> Deferred[Any]:
+    """The same result, once something else has fired, too."""
+    return other.addCallback(lambda _: result)
 
 
 def _stopped(failure: Failure) -> None:

@@ -19,8 +19,10 @@ from zope.interface import implementer
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import (
     EtcdError,
+    LeaderChangedError,
     MemberRemovedError,
     NoLeaderError,
+    NotPrimaryError,
     StoppedError,
     TimeoutError,
     TooManyRequestsError,
@@ -31,7 +33,12 @@ from twistedetcd.raft.types import NOBODY, Message, MessageType, Snapshot
 
 SNAPSHOTS_MAX = 16  # on their way to others at the same time
 QUESTIONS_MAX = 1000  # of this member that wait for a leader to ask
+ASK_SECONDS = 1.0  # how long one member is waited for, before whoever leads by then is asked
 ASK_AGAIN_SECONDS = 0.05
+_AGAIN = {
+    error.message
+    for error in (NoLeaderError, NotPrimaryError, LeaderChangedError, StoppedError, TimeoutError)
+}
 
 Answer = Callable[[bytes], Deferred[bytes]]
 """Answers what another member asks; raises `EtcdError`, or fails with it, to refuse."""
@@ -68,9 +75,8 @@ class Peers:
     Args:
         clock: For asking again.
         transport: The way itself.
-        identity: This member.
+        ourselves: This member's id.
         cluster: Who the others are.
-        exchange: How stores come and go.
         wake: Makes sure that what was told to raft is acted upon before this reactor turn ends.
         lead: Says who leads, 0 for nobody.
         removed: Called when others say that this member is no member any more.
@@ -86,9 +92,8 @@ class Peers:
         self,
         clock: IReactorTime,
         transport: IPeerTransport,
-        identity: Member,
+        ourselves: int,
         cluster: Cluster,
-        exchange: Exchange,
         wake: Callable[[], None],
         lead: Callable[[], int],
         removed: Callable[[], None],
@@ -96,14 +101,14 @@ class Peers:
     ) -> None:
         self._clock = clock
         self._transport = IPeerTransport(transport)
-        self._id = identity.id
+        self._id = ourselves
         self._cluster = cluster
-        self._exchange = exchange
         self._wake = wake
         self._lead = lead
         self._told_removed = removed
         self._request_timeout_seconds = request_timeout_seconds
         self._driver: Driver | None = None
+        self._exchange: Exchange | None = None
         self._known: dict[int, tuple[str, ...]] = {}
         self._sending = 0
         self._asking = 0
@@ -112,9 +117,15 @@ class Peers:
 
     # Life.
 
-    def start(self, driver: Driver) -> None:
-        """Begin to listen and to dial."""
-        self._driver = driver
+    def start(self, driver: Driver, exchange: Exchange) -> None:
+        """
+        Begin to listen and to dial.
+
+        Args:
+            driver: Raft's.
+            exchange: How stores come and go.
+        """
+        self._driver, self._exchange = driver, exchange
         self._transport.start(self)
         self.members_changed()
 
@@ -156,8 +167,9 @@ class Peers:
         if message.to not in self._known or self._sending >= SNAPSHOTS_MAX:
             self._clock.callLater(0, self.snapshot_sent, message.to, False)
             return
+        assert self._exchange is not None, "not started"
         self._sending += 1
-        self._exchange.image().addCallbacks(self._ship, self._not_shipped, (message,), None, (message,))
+        self._exchange.image().addCallback(self._ship, message).addErrback(self._not_shipped, message)
 
     def _ship(self, shipment: tuple[Snapshot, IImage], message: Message) -> None:
         snapshot, image = shipment
@@ -208,6 +220,7 @@ class Peers:
             raise MemberRemovedError
         if self._stopped or message.to != self._id or message.snapshot is None:
             raise StoppedError
+        assert self._exchange is not None, "not started"
         return self._exchange.sink(message, self.receive)
 
     def unreachable(self, member: int) -> None:
@@ -245,35 +258,40 @@ class Peers:
         asked: Deferred[bytes] = self._transport.ask(member, kind, body, timeout_seconds)
         return asked
 
-    def ask_leader(self, kind: str, body: bytes) -> Deferred[bytes]:
+    def ask_leader(self, kind: str, body: bytes, ask_once: bool = False) -> Deferred[bytes]:
         """
         Ask whoever leads; again while nobody does, or who was asked does not, or cannot be reached.
 
+        Args:
+            kind: As for `ask`.
+            body: Likewise.
+            ask_once: Not again after a question that was not answered in time: what it asked may be done.
+
         Raises:
-            EtcdError: The leader's refusal; `NoLeaderError` or `TimeoutError` if nobody could be asked in time.
+            EtcdError: The leader's refusal; `NoLeaderError` or `TimeoutError` if nobody could be asked.
             TooManyRequestsError: Too many questions wait already.
         """
         if self._asking >= QUESTIONS_MAX:
             return fail(TooManyRequestsError())
         self._asking += 1
         until = self._clock.seconds() + self._request_timeout_seconds
-        return Deferred.fromCoroutine(self._ask_leader(kind, body, until)).addBoth(self._asked)
+        return Deferred.fromCoroutine(self._ask_leader(kind, body, until, ask_once)).addBoth(self._asked)
 
     def _asked(self, result: bytes | Failure) -> bytes | Failure:
         self._asking -= 1
         return result
 
-    async def _ask_leader(self, kind: str, body: bytes, until: float) -> bytes:
+    async def _ask_leader(self, kind: str, body: bytes, until: float, ask_once: bool) -> bytes:
         last: EtcdError = NoLeaderError()
         while (left := until - self._clock.seconds()) > 0 and not self._stopped:
             leader = self._lead()
-            if leader not in (NOBODY, self._id):
+            if leader != NOBODY:
                 try:
-                    return await self.ask(leader, kind, body, left)
-                except (NoLeaderError, StoppedError, TimeoutError) as error:
+                    return await self.ask(leader, kind, body, left if ask_once else min(left, ASK_SECONDS))
+                except EtcdError as error:
+                    if error.message not in _AGAIN or (ask_once and error.message == TimeoutError.message):
+                        raise
                     last = error
-            elif leader == self._id:
-                return await self.answer(leader, kind, body)
             await self._pause(min(ASK_AGAIN_SECONDS, left))
         raise StoppedError if self._stopped else last
 

@@ -25,6 +25,7 @@ from twistedetcd.raft.types import (
     ConfChange,
     Entry,
     Message,
+    MessageType,
     ReadState,
     Ready,
     Role,
@@ -47,7 +48,11 @@ class Peers(Protocol):
         """Keep a snapshot that was received: durable once it fires."""
 
     def install(self, snapshot: Snapshot) -> Deferred[None]:
-        """Have the store be what that snapshot says; fires once it is."""
+        """
+        Have the store be what that snapshot says; nothing is applied before it is.
+
+        Then `RaftNode.applied_to` is called.  Fails with what the member must stop for.
+        """
 
     def forwarded(self, proposals: Sequence[bytes]) -> None:
         """These are on their way to the leader: what comes back as an entry is not the same object."""
@@ -108,6 +113,9 @@ class RaftNode:
         self._recorded: Deferred[None] | None = None
         self._unsent: Sequence[Message] = ()
         """What may leave only once the Ready under way is durable, and its changes of membership in force."""
+        self._handed_out = 0
+        """The last index that was handed out to be applied."""
+        self._held_snapshot: Message | None = None
         self._known_lead = NOBODY
         self._changes: list[ConfChange] = []
         self._advanced: list[Callable[[], None]] = []
@@ -116,6 +124,8 @@ class RaftNode:
         self.proposals: list[bytes] = []
         """What the turn brought, to be proposed by `flush`."""
         self.reads = ReadIndex(next_context, raft.read_index)
+        self.on_lead: list[Callable[[int], None]] = []
+        """Called with who leads from now on, by this member's knowledge; 0 for nobody."""
         self.on_leader: list[Callable[[], None]] = []
         """Called when this member has become the leader."""
         self.on_follower: list[Callable[[], None]] = []
@@ -177,6 +187,9 @@ class RaftNode:
         """Hand raft all that the turn brought, and do what follows from it."""
         if self._busy or self._stopped:
             return
+        if self._held_snapshot is not None and self.applied_index >= self._handed_out:
+            held, self._held_snapshot = self._held_snapshot, None
+            self.step(held)
         if self.proposals and self._raft.lead:
             proposals, self.proposals = self.proposals, []
             try:
@@ -199,6 +212,16 @@ class RaftNode:
             self._raft.propose(some)
             self._peers.forwarded(some)
 
+    def propose_as_leader(self, data: bytes) -> bool:
+        """Propose now, if this member leads, and only then; whether it did.  `flush` must follow."""
+        if self._raft.role is not Role.LEADER:
+            return False
+        try:
+            self._raft.propose([data])
+        except ProposalDroppedError:
+            return False
+        return True
+
     def propose_change(self, change: ConfChange) -> None:
         """Have a change of membership proposed by `flush`."""
         self._changes.append(change)
@@ -220,6 +243,9 @@ class RaftNode:
     def step(self, message: Message) -> None:
         """Take in what another member says; what it should not have said is dropped."""
         if self._stopped:
+            return
+        if message.type is MessageType.SNAP and self.applied_index < self._handed_out:
+            self._held_snapshot = message  # of several, the last one is the newest
             return
         try:
             self._raft.step(message)
@@ -309,6 +335,8 @@ class RaftNode:
             if self._known_lead != NOBODY:
                 self.reads.leader_changed()
             self._known_lead = soft_state.lead
+        for told in self.on_lead:
+            told(soft_state.lead)
 
     def _send(self) -> None:
         assert self._peers is not None, "who is alone has nobody to write to"
@@ -338,11 +366,10 @@ class RaftNode:
             return
         self._storage.apply_snapshot(snapshot)
         self._memory_log.begin_anew()
-        await self._peers.install(snapshot)
-        if self._stopped:
-            return
+        self._handed_out = snapshot.index
+        # That takes its time, in which this member still answers and votes, but applies nothing.
+        self._peers.install(snapshot).addErrback(self._given_up)
         self._wal.release_to(snapshot.index)
-        self.applied_index, self.applied_term = snapshot.index, snapshot.term
         self._saving = None
         self._after_save(ready)
         self._go_on()
@@ -410,7 +437,7 @@ class RaftNode:
                 lead=ready.soft_state.lead,
             )
         if committed:
-            last = committed[-1].index
+            self._handed_out = last = committed[-1].index
             applied_index = min(self._apply(committed), last)
             if applied_index >= committed[0].index:
                 self.applied_index = applied_index

@@ -184,7 +184,7 @@ class CompactionQueue:
         Those who wait for one to be done are told that it is, since nothing of it is left.
         """
         self._queue.clear()
-        self._slices.give_up(_Obsolete())
+        self._slices.give_up(_ObsoleteError())
 
     def _next(self, _: object = None) -> None:
         self._running = bool(self._queue)
@@ -196,7 +196,7 @@ class CompactionQueue:
             done.callback(None)
 
     def _ended(self, failure: Failure) -> None:
-        if failure.check(_Obsolete):
+        if failure.check(_ObsoleteError):
             self._next()
             return
         self._stopped = True
@@ -207,5 +207,5 @@ class CompactionQueue:
             self._failed(failure)
 
 
-class _Obsolete(EtcdError):
+class _ObsoleteError(EtcdError):
     """The work was given up because nobody needs it any more."""

@@ -1,0 +1,75 @@
+"""A member says through the log what it is called and where clients find it: it is known to have started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from twistedetcd.apply import request as kinds
+from twistedetcd.cluster.members import Member
+from twistedetcd.errors import Code
+from twistedetcd.pb.membership_pb2 import ClusterMemberAttrSetRequest
+from twistedetcd.server.wait import Waiter
+
+AGAIN_SECONDS = 0.1
+
+
+class Publishing:
+    """
+    Proposes one member's attributes until they are applied, once in each life.
+
+    Args:
+        clock: For trying again.
+        identity: The member.
+        propose: Proposes a request of the member's own, whether or not there is a leader.
+        published: Called once they are applied.
+
+    Attributes:
+        done: Whether they are.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        identity: Member,
+        propose: Callable[[str, Any, Waiter | None], None],
+        published: Callable[[], None],
+    ) -> None:
+        self._clock = clock
+        self._identity = identity
+        self._propose = propose
+        self._published = published
+        self._timer: IDelayedCall | None = None
+        self._stopped = False
+        self.done = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._timer = None
+        attributes = ClusterMemberAttrSetRequest(member_ID=self._identity.id)
+        attributes.member_attributes.name = self._identity.name
+        attributes.member_attributes.client_urls.extend(self._identity.client_urls)
+        self._propose(kinds.CLUSTER_MEMBER_ATTR_SET, attributes, self)
+
+    def stop(self) -> None:
+        """Give it up."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def reply(self, message: bytes) -> None:
+        """See `Waiter`."""
+        self.done = True
+        self._published()
+
+    def fail(self, code: Code, message: str) -> None:
+        """See `Waiter`."""
+        if not self._stopped:
+            self._log.warn("Could not publish what this member is called: {reason}", reason=message)
+            self._timer = self._clock.callLater(AGAIN_SECONDS, self.start)
