@@ -71,11 +71,14 @@ class DefaultsTests(SynchronousTestCase):
             watch_progress_notify_interval_seconds=600.0,
             backend_batch_interval_seconds=0.1,
             backend_batch_limit=10000,
+            max_learners=1,
             initial_advertise_peer_urls=("http://localhost:2380",),
             advertise_client_urls=("http://localhost:2379",),
             initial_cluster={"default": ("http://localhost:2380",)},
             initial_cluster_state="new",
             initial_cluster_token="etcd-cluster",
+            force_new_cluster=False,
+            strict_reconfig_check=True,
             pre_vote=True,
             log_level="info",
             log_format="json",
@@ -422,7 +425,6 @@ class KnownTests(RefusalCase):
             "--experimental-corrupt-check-time=1s",
             "--experimental-txn-mode-write-with-shared-buffer=false",
             "--socket-reuse-port",
-            "--force-new-cluster",
         ):
             name = argument.partition("=")[0]
             self.assert_refused([argument], f"{name} is not supported by this version of twistedetcd")
@@ -580,38 +582,37 @@ class ChecksTests(RefusalCase):
         self.assertEqual(("http://a:1", "http://b:1"), config.advertise_client_urls)
 
     def test_initial_cluster(self) -> None:
-        """The cluster names this member, with its own URLs, and nobody else; localhost is 127.0.0.1."""
+        """Members by name; one with several URLs is named once for each; blanks and empty items are fine."""
+        config = parsed("--initial-cluster= b=http://b:2 ,,default=http://b:1,default=http://a:1, ")
+        expected = {"b": ("http://b:2",), "default": ("http://a:1", "http://b:1")}
+        self.assertEqual(expected, config.initial_cluster)
+        self.assertEqual(["b", "default"], list(config.initial_cluster))
+
+    def test_initial_cluster_without_urls(self) -> None:
+        """A name without a URL, or with something else, is refused in etcd's words."""
         for text, reason in {
-            "other=http://localhost:2380": "--initial-cluster does not name this member, default",
-            "default=http://localhost:2380,b=http://10.0.0.1:2380": (
-                "--initial-cluster of several members is not supported by this version of twistedetcd"
-            ),
-            "default=http://localhost:1": (
-                "--initial-cluster has http://localhost:1 for default, but "
-                "--initial-advertise-peer-urls is http://localhost:2380"
-            ),
-            "default": (
-                "--initial-cluster must be NAME=URL,...: URL scheme must be http, https, unix, or unixs: "
-            ),
+            "default": "URL scheme must be http, https, unix, or unixs: ",
+            "default=http://a:1,b=": "URL scheme must be http, https, unix, or unixs: ",
+            "default=ftp://a:1": "URL scheme must be http, https, unix, or unixs: ftp://a:1",
+            "default=http://a": 'URL address does not have the form "host:port": http://a',
         }.items():
-            self.assert_refused([f"--initial-cluster={text}"], reason)
-        config = parsed("--initial-cluster=default=http://127.0.0.1:2380")
-        self.assertEqual({"default": ("http://127.0.0.1:2380",)}, config.initial_cluster)
+            self.assert_refused([f"--initial-cluster={text}"], f"error setting up initial cluster: {reason}")
 
-    def test_initial_cluster_with_several_urls(self) -> None:
-        """A member with several URLs is named once for each."""
+    def test_initial_cluster_of_others(self) -> None:
+        """Whether this member is among them matters only when the cluster is founded, not at each start."""
+        self.assertEqual({"b": ("http://b:2",)}, parsed("--initial-cluster=b=http://b:2").initial_cluster)
+
+    def test_clustering(self) -> None:
+        """What a cluster's members are told."""
         config = parsed(
-            "--initial-cluster=default=http://b:1,default=http://a:1",
-            "--initial-advertise-peer-urls=http://a:1,http://b:1",
+            "--initial-cluster-state=existing",
+            "--force-new-cluster",
+            "--strict-reconfig-check=false",
+            "--max-learners=2",
         )
-        self.assertEqual({"default": ("http://a:1", "http://b:1")}, config.initial_cluster)
-
-    def test_joining(self) -> None:
-        """A member cannot join a cluster, for now."""
-        self.assert_refused(
-            ["--initial-cluster-state=existing"],
-            "--initial-cluster-state=existing is not supported by this version of twistedetcd",
-        )
+        self.assertEqual("existing", config.initial_cluster_state)
+        self.assertEqual((True, False), (config.force_new_cluster, config.strict_reconfig_check))
+        self.assertEqual(2, config.max_learners)
 
     def test_logging(self) -> None:
         """Logs go to the standard streams; the one logger is zap, which changes nothing."""

@@ -25,6 +25,7 @@ from twistedetcd.api.watch import WatchOptions
 from twistedetcd.apply.chain import chain
 from twistedetcd.apply.request import Encoder
 from twistedetcd.apply.store import StoreApplier
+from twistedetcd.cluster.founding import Entrance
 from twistedetcd.cluster.legacytree import encode_membership
 from twistedetcd.config import ETCD_VERSION, Config
 from twistedetcd.disk import Disk
@@ -75,6 +76,8 @@ class Host:
     """The way to the other members."""
     failed: Callable[[Failure], None]
     """Called when the member had to stop by itself."""
+    joined: Entrance | None = None
+    """Its place in the cluster that it joins; see `twistedetcd.disk.must_join`."""
     lone_polls: int = 0
     """As ``polls`` of `Turn`."""
 
@@ -110,6 +113,7 @@ class Assembly:
             host.open_backend,
             lambda directory: host.log_options(directory, lambda: committer.busy),
             closers,
+            host.joined,
         )
         raft, storage = disk.raft(host.draw)
         self.turn = Turn(clock, host.lone_polls)

@@ -3,10 +3,11 @@ config: flags, ``ETCD_*`` variables and the YAML file, into one frozen `Config`.
 
 The only parser.  Nothing here reads the process's arguments, environment or disk: all three are handed in.
 
-Yours to change: a check that flags must pass together.
+Yours to change: how a mistake is worded.
 With care: which exit status a mistake has; scripts look at it.
-Never: a default (it belongs into ``flagtable.py``), or a setting that other rooms read from elsewhere.
-Imports errors and flagtable.  Imported by service and tap.
+Never: a default (it belongs into ``flagtable.py``), a check that flags must pass together
+(``configchecks.py``), or a setting that other rooms read from elsewhere.
+Imports errors, configchecks and flagtable.  Imported by cluster, disk, service and tap.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,15 +25,13 @@ from urllib.parse import urlsplit
 import yaml
 
 from twistedetcd import __version__
+from twistedetcd.configchecks import check
 from twistedetcd.errors import ConfigError, UsageError
-from twistedetcd.flagtable import FLAGS, OBEYED_GATES, SPECIAL, SUPPORTED, Flag, Value, parse_urls
+from twistedetcd.flagtable import FLAGS, OBEYED_GATES, SPECIAL, SUPPORTED, Flag, Value
 
 ETCD_VERSION = "3.6.14"
 """The etcd whose flags these are, and whose version ``--version`` names."""
 
-ELECTION_TIMEOUT_MS_MAX = 50_000
-PROGRESS_SECONDS_MIN = 0.1
-REQUEST_BYTES_RECOMMENDED = 10 * 1024 * 1024
 NANOSECONDS = 10**9
 
 
@@ -51,8 +49,9 @@ class Config:
     What a member is told when it starts, checked; made by `parse`.
 
     URLs are in ascending order, each once.  A listening URL has the scheme http and names an IP address or
-    localhost.  ``initial_cluster`` holds this member only.  No number is negative, no interval of raft zero.
-    ``warnings`` are sentences for the log.
+    localhost.  ``initial_cluster`` has the URLs of each member by its name, repeated ones too; whether it
+    fits this member is checked when it is used, which is only once (`twistedetcd.cluster.founding`).  No
+    number is negative, no interval of raft zero.  ``warnings`` are sentences for the log.
     """
 
     name: str
@@ -76,11 +75,14 @@ class Config:
     watch_progress_notify_interval_seconds: float
     backend_batch_interval_seconds: float
     backend_batch_limit: int
+    max_learners: int
     initial_advertise_peer_urls: tuple[str, ...]
     advertise_client_urls: tuple[str, ...]
     initial_cluster: Mapping[str, tuple[str, ...]]
     initial_cluster_state: str
     initial_cluster_token: str
+    force_new_cluster: bool
+    strict_reconfig_check: bool
     pre_vote: bool
     log_level: str
     log_format: str
@@ -163,7 +165,9 @@ def parse(
             raise ConfigError(
                 "--advertise-client-urls is required when --listen-client-urls is set explicitly"
             )
-    return _checked(_obeyed(settings, warnings), warnings)
+    fields = _obeyed(settings, warnings)
+    check(fields, warnings)
+    return Config(**fields, warnings=tuple(warnings))
 
 
 def variable(name: str) -> str:
@@ -417,88 +421,3 @@ def _in_unit(flag: Flag, value: Value) -> Value | float:
     if isinstance(value, int) and value < 0:
         raise ConfigError(f"--{flag.name} must not be negative")
     return value / NANOSECONDS if isinstance(value, int) and flag.kind.unit == "_seconds" else value
-
-
-def _checked(fields: dict[str, Any], warnings: list[str]) -> Config:
-    """The fields as a `Config`, checked against each other; some follow from others."""
-    name: str = fields["name"]
-    if not name:
-        raise ConfigError("--name must not be empty")
-    for role in ("peer", "client"):
-        for url in fields[f"listen_{role}_urls"]:
-            _check_listen_url(f"--listen-{role}-urls", url)
-    if fields["initial_cluster_state"] != "new":
-        raise ConfigError("--initial-cluster-state=existing is not supported by this version of twistedetcd")
-    _check_timing(fields["heartbeat_interval_ms"], fields["election_timeout_ms"])
-    unknown = set(fields["log_outputs"]) - {"default", "stderr", "stdout"}
-    if unknown or not fields["log_outputs"]:
-        raise ConfigError(
-            "--log-outputs other than default, stderr and stdout is not supported by this version"
-        )
-    if fields["max_request_bytes"] > REQUEST_BYTES_RECOMMENDED:
-        warnings.append(f"--max-request-bytes is above the {REQUEST_BYTES_RECOMMENDED} that etcd recommends")
-    if fields["watch_progress_notify_interval_seconds"] < PROGRESS_SECONDS_MIN:
-        fields["watch_progress_notify_interval_seconds"] = PROGRESS_SECONDS_MIN
-        warnings.append("--watch-progress-notify-interval is at least 100ms, and taken as that")
-    fields["data_dir"] = fields["data_dir"] or f"{name}.etcd"
-    fields["wal_dir"] = fields["wal_dir"] or None
-    fields["initial_cluster"] = _initial_cluster(
-        fields["initial_cluster"], name, fields["initial_advertise_peer_urls"]
-    )
-    return Config(**fields, warnings=tuple(warnings))
-
-
-def _check_listen_url(flag: str, url: str) -> None:
-    split = urlsplit(url)
-    if split.scheme != "http":
-        raise ConfigError(f"{flag} {url}: {split.scheme} is not supported by this version of twistedetcd")
-    try:
-        if split.hostname != "localhost":
-            ip_address(split.hostname or "")
-    except ValueError:
-        raise ConfigError(f"expected IP in URL for binding ({url})") from None
-
-
-def _check_timing(heartbeat_ms: int, election_ms: int) -> None:
-    if heartbeat_ms == 0:
-        raise ConfigError("--heartbeat-interval must be >0 (set to 0ms)")
-    if 5 * heartbeat_ms > election_ms:
-        raise ConfigError(
-            f"--election-timeout[{election_ms}ms] should be at least as 5 times as "
-            f"--heartbeat-interval[{heartbeat_ms}ms]"
-        )
-    if election_ms > ELECTION_TIMEOUT_MS_MAX:
-        raise ConfigError(
-            f"--election-timeout[{election_ms}ms] is too long, and should be set less than "
-            f"{ELECTION_TIMEOUT_MS_MAX}ms"
-        )
-
-
-def _initial_cluster(text: str, name: str, advertised: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
-    if not text:
-        return MappingProxyType({name: advertised})
-    listed: dict[str, list[str]] = {}
-    for item in text.split(","):
-        member, _, url = item.strip().partition("=")
-        listed.setdefault(member, []).append(url)
-    try:
-        cluster = {member: parse_urls(",".join(urls)) for member, urls in listed.items()}
-    except ValueError as error:
-        raise ConfigError(f"--initial-cluster must be NAME=URL,...: {error}") from error
-    if name not in cluster:
-        raise ConfigError(f"--initial-cluster does not name this member, {name}")
-    if len(cluster) > 1:
-        raise ConfigError(
-            "--initial-cluster of several members is not supported by this version of twistedetcd"
-        )
-    if list(map(_numeric, cluster[name])) != list(map(_numeric, advertised)):
-        raise ConfigError(
-            f"--initial-cluster has {','.join(cluster[name])} for {name}, but "
-            f"--initial-advertise-peer-urls is {','.join(advertised)}"
-        )
-    return MappingProxyType(cluster)
-
-
-def _numeric(url: str) -> str:
-    """etcd compares what host names resolve to; without asking anybody, that is known of one name only."""
-    return url.replace("//localhost:", "//127.0.0.1:")

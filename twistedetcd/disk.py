@@ -15,16 +15,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from google.protobuf.message import DecodeError
+from twisted.internet.defer import execute
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
+from twisted.python.failure import Failure
 
-from twistedetcd.cluster.members import Cluster, Member, cluster_id, member_id
-from twistedetcd.config import Config
+from twistedetcd.cluster.founding import Entrance, found
+from twistedetcd.cluster.members import Cluster, Member, member_id
+from twistedetcd.cluster.version import Version, check_not_older
+from twistedetcd.config import ETCD_VERSION, Config
 from twistedetcd.errors import BackendError, ConfigError, MemberError, WALSnapshotError
 from twistedetcd.files.probe import median_sync_seconds
 from twistedetcd.images import Images
@@ -33,18 +38,20 @@ from twistedetcd.lease.lessor import Lessor
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
 from twistedetcd.mvcc.work import SLICE_KEYS, finish
-from twistedetcd.raft.errors import InvariantError
+from twistedetcd.raft.errors import ConfChangeError, InvariantError
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
-from twistedetcd.raft.types import Snapshot
+from twistedetcd.raft.types import HardState, Snapshot
 from twistedetcd.server.bootstrap import (
     AppliedMark,
     check_identity,
     check_log_covers,
+    is_member,
     new_raft,
     read_mark,
     restarted_raft,
 )
+from twistedetcd.server.forcing import force_new_cluster
 from twistedetcd.snap.files import SnapshotFiles
 from twistedetcd.wal.log import SegmentedWAL
 from twistedetcd.wal.opening import LogOptions, exists
@@ -67,9 +74,10 @@ class Disk:
         open_backend: Opens the engine in an existing directory.
         log_options: Says how to keep the log, given an existing directory on its disk.
         closers: Gets what must be called to close it all, in reverse order, also when this raises.
+        joined: Its place in the cluster that it joins; needed if `must_join`.
 
     Attributes:
-        founder: This member as its configuration describes it.
+        founder: This member as its configuration describes it, if it is new.
         identity: The ids that it has.
         wal: The log, ready to save.
         snapshots: The snapshots.
@@ -83,7 +91,8 @@ class Disk:
         mark: How far the backend is.
 
     Raises:
-        MemberError: It cannot be opened, or its parts do not belong together; the text is one sentence.
+        MemberError: It cannot be opened, or its parts do not belong together, or it cannot found the cluster
+            that it should; the text is one sentence.
         OSError: The disk refused.
     """
 
@@ -94,40 +103,40 @@ class Disk:
         open_backend: Callable[[str], IBackend],
         log_options: Callable[[str], LogOptions],
         closers: list[Callable[[], object]],
+        joined: Entrance | None = None,
     ) -> None:
         self._config = config
         self._files = files
         self._closers = closers
-        member_dir = os.path.join(config.data_dir, "member")
-        self._wal_dir = config.wal_dir or os.path.join(member_dir, "wal")
-        self._snap_dir = os.path.join(member_dir, "snap")
+        self._wal_dir = _wal_directory(config)
+        self._snap_dir = os.path.join(config.data_dir, "member", "snap")
+        # What a new member may not be is told before anything is made.
+        entrance = None if exists(files, self._wal_dir) else _entrance(config, joined)
         if files.exists(os.path.join(self._snap_dir, "db")):
             raise MemberError(f"{self._snap_dir} holds the store of an etcd, which this version cannot read")
         log_parent = os.path.dirname(os.path.abspath(self._wal_dir))
         for path in (self._snap_dir, log_parent):
             make_directory(files, path)
         self._options = log_options(self._wal_dir if files.exists(self._wal_dir) else log_parent)
-        self.founder = Member(
-            member_id(config.initial_advertise_peer_urls, config.initial_cluster_token),
-            tuple(sorted(config.initial_advertise_peer_urls)),
-        )
+        self.founder = entrance.ourselves if entrance is not None else _described(config)
         self.snapshots = SnapshotFiles(files, self._snap_dir, sync=not config.unsafe_no_fsync)
         self.snapshot = Snapshot()
         # The log first: its lock keeps others away from the backend, too.
         self._recovered: Recovered | None = None
         self.wal: IWAL
-        if exists(files, self._wal_dir):
-            self._open_log()
+        if entrance is None:
+            self._recovered = self._open_log()
         else:
-            self.identity = Metadata(self.founder.id, cluster_id([self.founder.id]))
+            self.identity = Metadata(entrance.ourselves.id, entrance.cluster_id)
         self._open_backend(open_backend)
         if self._recovered is not None:
-            check_log_covers(self.mark, self.snapshot.index, self._recovered.entries)
-            check_identity(self.cluster, self.identity.node_id)
+            self._check_whole(self._recovered)
+            if config.force_new_cluster:
+                self._force_new_cluster(self._recovered)
         else:
             self._create_log()
 
-    def _open_log(self) -> None:
+    def _open_log(self) -> Recovered:
         """Read it from the newest snapshot on that it vouches for, or all of it."""
         vouched: set[tuple[int, int]] | None = None
         for snapshot in chain(self.snapshots.load(), (Snapshot(),)):
@@ -137,7 +146,7 @@ class Disk:
                 self.wal = wal = SegmentedWAL.open(
                     self._files, self._wal_dir, snapshot.index, snapshot.term, options=self._options
                 )
-                self._recovered = wal.read_all()
+                recovered = wal.read_all()
             except WALSnapshotError as error:
                 if not snapshot.index:
                     raise MemberError(f"no snapshot in {self._snap_dir} is of use, and: {error}") from error
@@ -148,11 +157,11 @@ class Disk:
             self._closers.append(wal.close)
             self.snapshot = snapshot
             break
-        assert self._recovered is not None
         try:
-            self.identity = decode_metadata(self._recovered.metadata)
+            self.identity = decode_metadata(recovered.metadata)
         except ValueError as error:
             raise MemberError(f"the log in {self._wal_dir} does not say whose it is") from error
+        return recovered
 
     def _create_log(self) -> None:
         if self.mark.index:
@@ -161,6 +170,52 @@ class Disk:
             self._files, self._wal_dir, encode_metadata(self.identity), options=self._options
         )
         self._closers.append(wal.close)
+
+    def _check_whole(self, recovered: Recovered) -> None:
+        """Log and backend are of one member, which may go on."""
+        check_log_covers(self.mark, self.snapshot.index, recovered.entries)
+        number = self.identity.node_id
+        try:
+            known = is_member(number, self.snapshot, recovered.entries, self.mark.index)
+        except ConfChangeError as error:
+            raise self._contradiction(error) from error
+        if known or self.cluster.is_removed(number):
+            check_identity(self.cluster, number)
+
+    def _force_new_cluster(self, recovered: Recovered) -> None:
+        """Have the log say that there is nobody else, before anybody reads it."""
+        ourselves = _described(self._config)._replace(id=self.identity.node_id)
+        try:
+            state, entries = force_new_cluster(
+                ourselves, self.cluster, self.mark.index, recovered.hard_state, recovered.entries
+            )
+        except (ConfChangeError, ValueError) as error:
+            raise self._contradiction(error) from error
+        if not entries:
+            return
+        # It must be on the disk when this returns, so for once nothing of the log happens in a thread.
+        self.wal.close()
+        here = replace(self._options, run_sync=None, run_in_worker=execute)
+        snapshot = self.snapshot
+        wal = SegmentedWAL.open(self._files, self._wal_dir, snapshot.index, snapshot.term, options=here)
+        failures: list[Failure] = []
+        try:
+            wal.read_all()
+            wal.save(state, entries).addErrback(failures.append)
+        finally:
+            wal.close()
+        for failure in failures:
+            failure.raiseException()
+        _log.warn(
+            "Forced a new cluster of member {id:x} alone: from entry {index} on the log is new",
+            id=ourselves.id,
+            index=entries[0].index,
+        )
+        # Reading it makes it durable.
+        self._recovered = self._open_log()
+
+    def _contradiction(self, error: Exception) -> MemberError:
+        return MemberError(f"the log in {self._wal_dir} contradicts itself: {error}")
 
     def _open_backend(self, open_backend: Callable[[str], IBackend]) -> None:
         self.backend = backend = open_backend(self._snap_dir)
@@ -174,12 +229,14 @@ class Disk:
         self._closers.append(pending.close)
         self.store = Store(pending, self._config.compaction_batch_limit)
         self.lessor = self._lessor(pending)
-        self.cluster = Cluster(pending)
+        self.cluster = Cluster(pending, self._config.max_learners)
         self.mark = AppliedMark(pending)
         try:
             self.lessor.restore()
             self._attach(finish(self.store.restore()))
             self.cluster.restore()
+            if self.cluster.version:
+                check_not_older(Version.parse(ETCD_VERSION), Version.parse(self.cluster.version))
         except (ValueError, DecodeError) as error:
             raise MemberError(f"the backend in {self._snap_dir} is damaged: {error}") from error
 
@@ -231,16 +288,45 @@ class Disk:
     def raft(self, draw: Callable[[int], int]) -> tuple[RawNode, MemoryStorage]:
         """The raft of a new member, or of the one that the log is of; ``draw`` is a `randrange`."""
         ticks, pre_vote = self._config.election_ticks, self._config.pre_vote
-        if self._recovered is None or not self._recovered.hard_state.commit:
-            # A founder's first save commits its founding entries; if that is lost, nothing has happened yet.
-            return new_raft(self.founder._replace(id=self.identity.node_id), ticks, pre_vote, draw)
-        state, entries = self._recovered.hard_state, self._recovered.entries
+        recovered, number = self._recovered, self.identity.node_id
+        if self._config.initial_cluster_state == "new" and (
+            recovered is None or not recovered.hard_state.term
+        ):
+            # A founder's first save has a term; if that is lost, nothing has happened yet.
+            founding = found(self._config)
+            if self.identity != (founding.ourselves.id, founding.cluster_id):
+                raise MemberError(
+                    f"the log in {self._wal_dir} is empty, and that of member {number:x}, which these flags "
+                    "do not found: start it with the flags of before, or remove it"
+                )
+            return new_raft(founding.ourselves, ticks, pre_vote, draw, founding.members)
+        state, entries = (HardState(), []) if recovered is None else (recovered.hard_state, recovered.entries)
         try:
-            return restarted_raft(
-                self.identity.node_id, self.snapshot, state, entries, self.mark, ticks, pre_vote, draw
-            )
+            return restarted_raft(number, self.snapshot, state, entries, self.mark, ticks, pre_vote, draw)
         except InvariantError as error:
-            raise MemberError(f"the log in {self._wal_dir} contradicts itself: {error}") from error
+            raise self._contradiction(error) from error
+
+
+def must_join(config: Config, files: IFiles) -> bool:
+    """Whether a member is new to a cluster that is there, so that `Disk` needs to be told of it."""
+    return config.initial_cluster_state == "existing" and not exists(files, _wal_directory(config))
+
+
+def _wal_directory(config: Config) -> str:
+    return config.wal_dir or os.path.join(config.data_dir, "member", "wal")
+
+
+def _entrance(config: Config, joined: Entrance | None) -> Entrance:
+    if config.initial_cluster_state == "new":
+        return found(config)
+    if joined is None:
+        raise MemberError("--initial-cluster-state=existing, but the members of that cluster are not known")
+    return joined
+
+
+def _described(config: Config) -> Member:
+    urls = config.initial_advertise_peer_urls
+    return Member(member_id(urls, config.initial_cluster_token), urls, name=config.name)
 
 
 def make_directory(files: IFiles, path: str) -> None:

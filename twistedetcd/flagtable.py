@@ -7,7 +7,7 @@ fills a field of `Config`; one in ``_KNOWN`` is accepted only with its default v
 Yours to change: move a flag to ``SUPPORTED`` once the server does what it says.
 With care: a default; an operator who never set the flag gets it.
 Never: a flag that is accepted and then not obeyed.
-Imports nothing of ours.  Imported by config.
+Imports nothing of ours.  Imported by config, configchecks and cluster.
 """
 
 from __future__ import annotations
@@ -334,13 +334,20 @@ SUPPORTED: Mapping[str, tuple[Flag, ...]] = MappingProxyType(
             ),
             Flag("backend-batch-interval", DURATION, "0", "longest time between two commits", zero="100ms"),
             Flag("backend-batch-limit", INT, "0", "most operations between two commits", zero="10000"),
+            Flag("max-learners", INT, "1", "learners allowed in the cluster; the same on all members"),
         ),
         "Clustering": (
             Flag("initial-advertise-peer-urls", URLS, PEER_URL, "where other members are told to reach it"),
             Flag("advertise-client-urls", URLS, CLIENT_URL, "where clients are told to reach it"),
-            Flag("initial-cluster", STRING, "", "NAME=URL of every member: of this one only, for now"),
-            Flag("initial-cluster-state", STATES, "new", "start a cluster, or join one: new only, for now"),
+            Flag("initial-cluster", STRING, "", "NAME=URL of every member, several URLs one by one"),
+            Flag("initial-cluster-state", STATES, "new", "start a cluster, or join one; means nothing later"),
             Flag("initial-cluster-token", STRING, "etcd-cluster", "keeps the ids of like clusters apart"),
+            Flag(
+                "force-new-cluster", BOOL, "false", "unsafe: drop all other members; for when they are lost"
+            ),
+            Flag(
+                "strict-reconfig-check", BOOL, "true", "refuse changes of members that could cost the quorum"
+            ),
             Flag("pre-vote", BOOL, "true", "ask whether an election could be won before calling it"),
         ),
         "Logging": (
@@ -403,15 +410,14 @@ _KNOWN: tuple[tuple[Flag, ...], ...] = (
     _known(LIST, "*", "cors host-whitelist"),
     _known(BOOL, "false", "auto-tls peer-auto-tls client-cert-auth peer-client-cert-auth"),
     _known(BOOL, "false", "peer-skip-client-san-verification discovery-insecure-skip-tls-verify"),
-    _known(BOOL, "false", "socket-reuse-port socket-reuse-address memory-mlock force-new-cluster"),
+    _known(BOOL, "false", "socket-reuse-port socket-reuse-address memory-mlock"),
     _known(BOOL, "false", "enable-log-rotation enable-pprof enable-distributed-tracing"),
-    _known(BOOL, "true", "enable-grpc-gateway strict-reconfig-check discovery-insecure-transport"),
+    _known(BOOL, "true", "enable-grpc-gateway discovery-insecure-transport"),
     _known(UINT, "1", "self-signed-cert-validity"),
     _known(UINT, "300", "auth-token-ttl"),
     _known(UINT, "10", "bcrypt-cost"),
     _known(UINT, "0", "bootstrap-defrag-threshold-megabytes"),
     _known(INT, "0", "quota-backend-bytes", zero="2147483648"),
-    _known(INT, "1", "max-learners"),
     _known(INT, "0", "distributed-tracing-sampling-rate"),
     _known(DURATION, "5s", "raft-read-timeout raft-write-timeout"),
     _known(DURATION, "5s", "discovery-request-timeout downgrade-check-time"),

@@ -26,18 +26,9 @@ class VersionTests(SynchronousTestCase):
 
     def test_no_version(self) -> None:
         """Anything else is refused."""
-        for text in (
-            "",
-            "3",
-            "3.6",
-            "v3.6.0",
-            "3.6.0.0",
-            "3.06.0",
-            "-3.6.0",
-            "3.6.0-",
-            "3.6.0\n",
-            "3.6.\u0660",
-        ):
+        for text in ("", "3", "3.6", "v3.6.0", "3.6.0.0", "3.06.0", "-3.6.0", "3.6.0-", "3.6.0\n"):
+            self.assertRaises(ValueError, Version.parse, text)
+        for text in ("3.6.\u0660", "3.6.0 ", "3.6.1234567890"):
             self.assertRaises(ValueError, Version.parse, text)
 
     def test_order(self) -> None:

@@ -19,7 +19,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from twistedetcd.cluster.members import Member
+from twistedetcd.cluster.member import Member
 
 _NEVER = "0001-01-01T00:00:00Z"
 _VERSION = 2  # of the format

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from twistedetcd.cluster.members import Member
+from twistedetcd.cluster.member import Member
 from twistedetcd.errors import EtcdError, LearnerNotReadyError, MemberNotEnoughStartedError, UnhealthyError
 
 STEADY_SECONDS = 5.0

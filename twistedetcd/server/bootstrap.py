@@ -8,20 +8,34 @@ from collections.abc import Callable, Sequence
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import BackendError, MemberError
 from twistedetcd.interfaces import IOverlay
+from twistedetcd.raft.changebytes import decode_change
 from twistedetcd.raft.config import Config
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
-from twistedetcd.raft.types import ConfState, Entry, HardState, Snapshot
+from twistedetcd.raft.types import ConfChangeType, ConfState, Entry, HardState, Snapshot
 from twistedetcd.schema import CONF_STATE, CONSISTENT_INDEX, META, STORAGE_FORMAT, STORAGE_VERSION, TERM
 
 
 def new_raft(
-    member: Member, election_ticks: int, pre_vote: bool, draw: Callable[[int], int]
+    member: Member,
+    election_ticks: int,
+    pre_vote: bool,
+    draw: Callable[[int], int],
+    founders: Sequence[Member] = (),
 ) -> tuple[RawNode, MemoryStorage]:
-    """The raft of a cluster's only founding member."""
+    """
+    The raft of a founding member.  Its log begins with the founders, one change each, as that of all others.
+
+    Args:
+        member: This one.
+        election_ticks: See `Config`.
+        pre_vote: See `Config`.
+        draw: See `Config`.
+        founders: All of them, this one included; only this one if not given.
+    """
     storage = MemoryStorage()
     raft = _raft(member.id, storage, election_ticks, pre_vote, draw)
-    raft.bootstrap([(member.id, member.to_json())])
+    raft.bootstrap([(founder.id, founder.to_json()) for founder in sorted(founders or (member,))])
     return raft, storage
 
 
@@ -158,12 +172,37 @@ def check_log_covers(mark: AppliedMark, begin: int, entries: Sequence[Entry]) ->
         )
 
 
+def is_member(number: int, begin: Snapshot, entries: Sequence[Entry], index: int) -> bool:
+    """
+    Whether a log made somebody a member.  One that joins has a log before it reads there of itself.
+
+    Args:
+        number: Whom it is about.
+        begin: The snapshot that the log was read from; an empty one for all of it.
+        entries: What follows.
+        index: How far to look.
+    """
+    found = number in begin.conf_state.voters + begin.conf_state.learners
+    for entry in entries:
+        if entry.type and entry.index <= index:
+            for single in decode_change(entry).as_v2().changes:
+                if single.node_id == number:
+                    found = single.type != ConfChangeType.REMOVE_NODE
+    return found
+
+
 def check_identity(cluster: Cluster, member_id: int) -> None:
     """
-    Refuse a backend of somebody else.
+    Refuse a backend of somebody else, or of a member that was removed.
+
+    Args:
+        cluster: What the backend has.
+        member_id: Whose log it is; by as much of it as the backend has, that is a member.
 
     Raises:
         MemberError: The log's member is not among the backend's.
     """
+    if cluster.is_removed(member_id):
+        raise MemberError(f"member {member_id:x} has been permanently removed from the cluster")
     if cluster.members and cluster.member(member_id) is None:
         raise MemberError(f"the log is that of member {member_id:x}, which the backend does not know")
