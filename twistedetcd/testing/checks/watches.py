@@ -100,8 +100,8 @@ class _Told:
         self, watch: Watch, witness: Witness | None, everything: Sequence[Wanted], compactions: Highest
     ) -> None:
         self._watch, self._witness, self._compactions = watch, witness, compactions
-        self._wanted = self._select(everything) if witness is not None else None
-        self._at = 0  # how much of that was told, or need not be
+        self._wanted = self._select(everything)
+        self._at = 0  # how much of that was told, or was not there any more
         self._last = 0  # the last revision told
         self._told: set[tuple[int, int, bytes, int]] = set()
         self._bookmark = 0
@@ -151,23 +151,25 @@ class _Told:
 
     def check_finished(self) -> Iterator[Violation]:
         """Check that there is no more to tell."""
-        wanted = self._next()
+        wanted = self._following()
         if wanted is not None and not self._ended:
             yield self._broken(Rule.RELIABLE, f"never told of {_short(wanted.event)}")
 
-    def _next(self) -> Wanted | None:
-        """What is to be told next; what a compaction may have removed within its revision is passed over."""
-        wanted = self._wanted or []
-        return wanted[self._at] if self._at < len(wanted) else None
+    def _following(self) -> Wanted | None:
+        """What must be told next."""
+        place = self._place_of(None)
+        return self._wanted[place] if place < len(self._wanted) else None
 
-    def _removable(self, wanted: Wanted) -> bool:
-        return wanted.superseded and self._compacted is not None and wanted.revision <= self._compacted
-
-    def _pass(self, event: Event | None = None) -> Wanted | None:
-        """Pass over what may be missing, unless it is this event; what comes then is the answer."""
-        while (wanted := self._next()) is not None and self._removable(wanted) and wanted.event != event:
-            self._at += 1
-        return wanted
+    def _place_of(self, event: Event | None) -> int:
+        """Where the next event to be told is, if not this very one: a compaction may have removed others."""
+        place = self._at
+        while place < len(self._wanted):
+            wanted = self._wanted[place]
+            compacted = self._compacted is not None and wanted.revision <= self._compacted
+            if wanted.event == event or not (wanted.superseded and compacted):
+                break
+            place += 1
+        return place
 
     def _tell(self, response: WatchResponse) -> Violation | None:
         if self._whole and response.events[0].kv.mod_revision == self._last and self._last:
@@ -181,7 +183,7 @@ class _Told:
             text = f"told of revision {self._last} at {response.header.revision}"
             return self._broken(Rule.NOT_AHEAD, text)
         self._whole = not response.fragment
-        following = self._pass()
+        following = self._following()
         if self._whole and following is not None and following.revision == self._last:
             return self._broken(Rule.ATOMIC, f"{_short(following.event)} did not come with its revision")
         return None
@@ -190,11 +192,14 @@ class _Told:
         revision = event.kv.mod_revision
         if self._witness is not None and revision > self._witness.base_revision:
             bare = Event(type=event.type, kv=event.kv)
-            wanted = self._pass(bare)
+            place = self._place_of(bare)
+            wanted = self._wanted[place] if place < len(self._wanted) else None
             if wanted is None or wanted.event != bare:
                 return self._unexpected(event) or self._missed(bare, wanted)
-            self._at += 1
+            self._at = place + 1
             found = self._check_previous(event, wanted)
+            if revision <= self._bookmark:
+                found = self._unexpected(event)
         else:
             found = self._unexpected(event) if revision < self._last else None
         self._told.add(_identity(event))
@@ -213,7 +218,7 @@ class _Told:
 
     def _missed(self, bare: Event, wanted: Wanted | None) -> Violation:
         """An event is not the one to be told next: it comes too early, or never should."""
-        if wanted is None or bare not in [later.event for later in (self._wanted or [])[self._at :]]:
+        if wanted is None or bare not in [later.event for later in self._wanted[self._at :]]:
             return self._broken(Rule.TRUE_EVENTS, f"{_short(bare)} did not happen so, or was not asked for")
         rule = Rule.ORDERED if self._comes_later(wanted) else Rule.RELIABLE
         return self._broken(rule, f"{_short(bare)} came before {_short(wanted.event)}")
@@ -237,7 +242,7 @@ class _Told:
         return self._broken(Rule.TRUE_EVENTS, f"{_short(event)} came with a wrong record before it")
 
     def _progress(self, revision: int) -> Violation | None:
-        wanted = self._pass()
+        wanted = self._following()
         if wanted is not None and wanted.revision <= revision:
             text = f"progress to {revision} was told before {_short(wanted.event)}"
             return self._broken(Rule.BOOKMARKABLE, text)
