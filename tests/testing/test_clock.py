@@ -9,6 +9,7 @@ from zope.interface.verify import verifyObject
 
 from twistedetcd.testing.clock import MachineClock, SimulatedClock
 
+
 class SimulatedClockTests(SynchronousTestCase):
     """The clock of a simulated world."""
 
