@@ -245,6 +245,13 @@ class NotLeaderError(EtcdError):
     message = "etcdserver: not leader"
 
 
+class MemberRemovedError(EtcdError):
+    """A message from who is no member any more, or is told so itself; its process ends in good order."""
+
+    code = Code.FAILED_PRECONDITION
+    message = "the member has been permanently removed from the cluster"
+
+
 class NotSupportedForLearnerError(EtcdError):
     """A learner serves only serializable ranges, and what it knows of itself."""
 

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twistedetcd.errors import Code, EtcdError, TimeoutError
+from twistedetcd.errors import Code, EtcdError, MemberRemovedError, TimeoutError
 from twistedetcd.interfaces import IImage, IPeerTransport, IRaftReceiver
 from twistedetcd.raft.types import Message, MessageType
 from twistedetcd.testing.images import IncomingImages, OutgoingImages
@@ -64,7 +64,6 @@ class SimulatedTransport:
         self.member = member
         self.clock = clock
         self.peers: dict[int, tuple[str, ...]] = {}
-        self._removed: dict[int, bool] = {}
         self._receiver: IRaftReceiver | None = None
         self._asked = 0
         self._asks: dict[int, tuple[Deferred[bytes], IDelayedCall]] = {}
@@ -103,13 +102,11 @@ class SimulatedTransport:
     def add_peer(self, member: int, urls: Sequence[str]) -> None:
         """See `IPeerTransport.add_peer`."""
         self.peers[member] = tuple(urls)
-        self._removed.pop(member, None)
 
     def remove_peer(self, member: int) -> None:
-        """See `IPeerTransport.remove_peer`; what comes from it is not heard any more either."""
+        """See `IPeerTransport.remove_peer`; what it says is for the receiver to refuse."""
         self.peers.pop(member, None)
         self._heard.pop(member, None)
-        self._removed[member] = True
         if self.running:
             self._outgoing.abort(member)
             self._incoming.abort(member)
@@ -168,13 +165,19 @@ class SimulatedTransport:
     def arrived(self, packet: Packet) -> None:
         """A packet is there."""
         receiver, sender, kind = self._receiver, packet.sender, packet.kind
-        if receiver is None or sender in self._removed:
+        if receiver is None:
             return
         now = self.clock.seconds()
         since, last = self._heard.get(sender, (now, now))
-        self._heard[sender] = (since if now - last < HEARD_SECONDS else now, now)
+        if sender in self.peers:
+            self._heard[sender] = (since if now - last < HEARD_SECONDS else now, now)
         if kind == "message":
-            receiver.receive(decode_message(packet.body))
+            try:
+                receiver.receive(decode_message(packet.body))
+            except MemberRemovedError:
+                self.post(sender, Lane.URGENT, "removed")
+        elif kind == "removed":
+            receiver.removed()
         elif kind.startswith("ask "):
             asked = maybeDeferred(receiver.answer, sender, kind[4:], packet.body)
             asked.addCallbacks(self._answer, self._refuse, (packet,), {}, (packet,), {})

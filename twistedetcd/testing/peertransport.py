@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, succeed
 from zope.interface.verify import verifyObject
 
-from twistedetcd.errors import Code, EtcdError, MemberError, TimeoutError
+from twistedetcd.errors import Code, EtcdError, MemberError, MemberRemovedError, TimeoutError
 from twistedetcd.interfaces import IImage, IImageSink, IPeerTransport, IRaftReceiver
 from twistedetcd.raft.types import ConfState, Entry, Message, MessageType, Snapshot
 from twistedetcd.testing.receiver import GivenImage, RecordingReceiver, RecordingSink
@@ -250,6 +250,18 @@ class PeerTransportKit(_Case):
 
         self.until(send_again)
         self.assertEqual(self.append(2), self.at_two.messages[0])
+
+    def test_sender_was_removed(self) -> None:
+        """Whoever is no member any more is told so when it says something."""
+
+        def refuse(message: Message) -> None:
+            raise MemberRemovedError
+
+        self.at_two.on_message = refuse
+        self.two.remove_peer(ONE)
+        self.one.send([self.append(1)])
+        self.until(lambda: self.at_one.removals)
+        self.assertEqual(0, self.at_two.removals)
 
     def test_added_twice(self) -> None:
         """To say again where a peer is changes nothing."""

@@ -25,6 +25,7 @@ class RecordingReceiver:
         write_error: Raised when a piece of one is to be written.
         finished: What the end of one returns.
         on_message: Called with each raft message.
+        removals: How often it was told that it is no member any more.
         answers: Called with sender, kind and body of each question.
     """
 
@@ -37,6 +38,7 @@ class RecordingReceiver:
         self.write_error: Exception | None = None
         self.finished: Deferred[None] = succeed(None)
         self.on_message: Callable[[Message], object] = id
+        self.removals = 0
         self.answers: Callable[[int, str, bytes], Deferred[bytes]] = lambda sender, kind, body: succeed(body)
 
     def receive(self, message: Message) -> None:
@@ -54,6 +56,9 @@ class RecordingReceiver:
 
     def snapshot_sent(self, member: int, delivered: bool) -> None:
         self.reports.append((member, delivered))
+
+    def removed(self) -> None:
+        self.removals += 1
 
     def answer(self, sender: int, kind: str, body: bytes) -> Deferred[bytes]:
         return self.answers(sender, kind, body)
