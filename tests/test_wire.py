@@ -10,7 +10,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twistedetcd import wire
 from twistedetcd.pb import raft_pb2, record_pb2, snap_pb2
-from twistedetcd.raft.types import ConfChange, ConfState, Entry, HardState, Snapshot
+from twistedetcd.raft.types import (
+    ConfChange,
+    ConfState,
+    Entry,
+    HardState,
+    Message,
+    MessageType,
+    Snapshot,
+)
 
 numbers = st.one_of(
     st.integers(0, 2**64 - 1),
@@ -19,6 +27,24 @@ numbers = st.one_of(
 ids = st.lists(numbers, max_size=4).map(tuple)
 entries = st.builds(Entry, numbers, numbers, st.binary(max_size=300), st.integers(0, 2))
 conf_states = st.builds(ConfState, ids, ids, ids, ids, st.booleans())
+snapshots = st.builds(Snapshot, numbers, numbers, conf_states, st.binary(max_size=50))
+messages = st.builds(
+    Message,
+    type=st.sampled_from(MessageType),
+    to=numbers,
+    sender=numbers,
+    term=numbers,
+    log_term=numbers,
+    index=numbers,
+    entries=st.lists(entries, max_size=4).map(tuple),
+    commit=numbers,
+    snapshot=st.none() | snapshots,
+    reject=st.booleans(),
+    reject_hint=numbers,
+    context=st.binary(max_size=20),
+    vote=numbers,
+    responses=st.just(()),
+)
 several = settings(max_examples=100, deadline=None)
 
 
@@ -136,6 +162,51 @@ class SnapshotTests(SynchronousTestCase):
         for data in (b"\x08\x01", b"\x12\x02\x08\x01", b"\x12\x02\x12\x00", b"\x12\x09\x08"):
             with self.assertRaises(ValueError):
                 wire.decode_snapshot(data)
+
+
+class MessageTests(SynchronousTestCase):
+    """Messages between members are as raftpb has them."""
+
+    @given(messages)
+    @several
+    def test_same_bytes_as_protobuf(self, value: Message) -> None:
+        """The bytes are protobuf's, and come back as what they were."""
+        kind: Any = value.type
+        message = raft_pb2.Message(
+            type=kind,
+            to=value.to,
+            term=value.term,
+            logTerm=value.log_term,
+            index=value.index,
+            entries=[entry_message(entry) for entry in value.entries],
+            commit=value.commit,
+            reject=value.reject,
+            rejectHint=value.reject_hint,
+            vote=value.vote,
+            **{"from": value.sender},
+        )
+        if value.snapshot is not None:
+            message.snapshot.MergeFromString(wire.encode_snapshot(value.snapshot))
+        if value.context:
+            message.context = value.context
+        data = wire.encode_message(value)
+        self.assertEqual(message.SerializeToString(), data)
+        self.assertEqual(value, wire.decode_message(data))
+
+    def test_malformed(self) -> None:
+        """What is no message, or says what nobody knows, is refused."""
+        for data in ("0a00", "3801", "085a", "1080", "0800" + "3a0109"):
+            with self.assertRaises(ValueError, msg=data):
+                wire.decode_message(bytes.fromhex(data))
+
+    @given(st.binary(max_size=60))
+    @several
+    def test_garbage(self, data: bytes) -> None:
+        """Any bytes are a message, or a ValueError."""
+        try:
+            wire.decode_message(data)
+        except ValueError as error:
+            self.assertTrue(str(error))
 
 
 class OtherValueTests(SynchronousTestCase):

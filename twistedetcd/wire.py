@@ -15,7 +15,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from twistedetcd.raft.types import ConfChange, ConfState, Entry, HardState, Snapshot
+from twistedetcd.raft.types import (
+    ConfChange,
+    ConfState,
+    Entry,
+    HardState,
+    Message,
+    MessageType,
+    Snapshot,
+)
 
 _UINT64_BITS = 64
 _SMALL = 1 << 14
@@ -23,6 +31,8 @@ _LOW = _SMALL - 1
 _MEDIUM = 1 << 28
 # Wire types 1 and 5.  None of these messages has such a field: read only to be skipped.
 _FIXED_SIZES = {1: 8, 5: 4}
+# Entries, snapshot, context; field 14 is read only to be passed over.
+_MESSAGE_PAYLOADS = frozenset({7, 9, 12, 14})
 
 
 def _encode_varint(number: int) -> bytes:
@@ -191,6 +201,72 @@ def decode_snapshot(data: bytes) -> Snapshot:
     about = _by_number(parts.get(2, b""), "snapshot", {1: bytes, 2: int, 3: int})
     conf_state = decode_conf_state(about.get(1, b""))
     return Snapshot(about.get(2, 0), about.get(3, 0), conf_state, parts.get(1, b""))
+
+
+def encode_message(message: Message) -> bytes:
+    """
+    Encode what one member says to another; ``responses``, which never leave a member, are left out.
+
+    Raises:
+        ValueError: A number is negative or has more than 64 bits.
+    """
+    parts = [
+        b"\x08" + varint(message.type),
+        b"\x10" + varint(message.to),
+        b"\x18" + varint(message.sender),
+        b"\x20" + varint(message.term),
+        b"\x28" + varint(message.log_term),
+        b"\x30" + varint(message.index),
+    ]
+    parts += [_field(b"\x3a", entry) for entry in encode_entries(message.entries)]
+    parts.append(b"\x40" + varint(message.commit))
+    if message.snapshot is not None:
+        parts.append(_field(b"\x4a", encode_snapshot(message.snapshot)))
+    parts.append(b"\x50\x01" if message.reject else b"\x50\x00")
+    parts.append(b"\x58" + varint(message.reject_hint))
+    if message.context:
+        parts.append(_field(b"\x62", message.context))
+    parts.append(b"\x68" + varint(message.vote))
+    return b"".join(parts)
+
+
+def decode_message(data: bytes) -> Message:
+    """
+    Decode what another member says.
+
+    Raises:
+        ValueError: The bytes are not a message, or of a type that this version does not know.
+    """
+    values: list[int] = [0] * 14
+    payloads: dict[int, bytes] = {}
+    entries: list[Entry] = []
+    for number, value in _fields(data, "message"):
+        if number in _MESSAGE_PAYLOADS:
+            if not isinstance(value, bytes):
+                raise ValueError(f"message: field {number} is not bytes")
+            if number == 7:
+                entries.append(decode_entry(value))
+            else:
+                payloads[number] = value
+        elif number < len(values):
+            if not isinstance(value, int):
+                raise ValueError(f"message: field {number} is not a number")
+            values[number] = value
+    return Message(
+        type=MessageType(values[1]),
+        to=values[2],
+        sender=values[3],
+        term=values[4],
+        log_term=values[5],
+        index=values[6],
+        entries=tuple(entries),
+        commit=values[8],
+        snapshot=decode_snapshot(payloads[9]) if 9 in payloads else None,
+        reject=bool(values[10]),
+        reject_hint=values[11],
+        context=payloads.get(12, b""),
+        vote=values[13],
+    )
 
 
 class SnapshotEnvelope(NamedTuple):
