@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from random import Random
+from typing import Any, NamedTuple, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
@@ -17,6 +18,8 @@ from twistedetcd.apply.store import StoreApplier
 from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import Code
+from twistedetcd.files.simulated import SimulatedFiles
+from twistedetcd.images import Images
 from twistedetcd.interfaces import IWAL, Batch, IBackend, ISnapshotter
 from twistedetcd.lease.lessor import Lessor
 from twistedetcd.mvcc.hash import KeyValueHash
@@ -25,15 +28,18 @@ from twistedetcd.mvcc.store import Store
 from twistedetcd.mvcc.watch import Watches
 from twistedetcd.mvcc.work import finish
 from twistedetcd.pb import rpc_pb2
+from twistedetcd.peertransports import NoPeers
 from twistedetcd.protocols.turn import Turn
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
 from twistedetcd.raft.types import Entry, HardState, Snapshot
-from twistedetcd.server.bootstrap import AppliedMark, check_log_covers, new_raft, restarted_raft
+from twistedetcd.server.bootstrap import AppliedMark, check_log_covers, new_raft, read_mark, restarted_raft
 from twistedetcd.server.committer import Committer
+from twistedetcd.server.exchange import Exchange
 from twistedetcd.server.leases import Leases
 from twistedetcd.server.member import EtcdServer
 from twistedetcd.server.raftnode import RaftNode
+from twistedetcd.server.slices import Slices
 from twistedetcd.server.snapshots import Snapshots
 from twistedetcd.snap.memory import MemorySnapshotter
 from twistedetcd.wal.memory import MemoryWAL
@@ -271,6 +277,9 @@ class Running:
             request_timeout_seconds=TIMEOUT_SECONDS,
             election_timeout_seconds=10 * TICK_SECONDS,
             compaction_pause_seconds=0.01,
+            transport=NoPeers(),
+            version="3.6.0",
+            strict_reconfiguration=True,
             failed=self.failures.append,
         )
         self.turn.before_writing(self.member.flush)
@@ -310,6 +319,19 @@ class Running:
             wals_max=kept,
             snapshots_max=kept,
         )
+        self.exchange = Exchange(
+            backend=self.backend,
+            committer=self.committer,
+            images=Images(SimulatedFiles(Random(0)), "snap", sync=True),
+            snapshotter=parts.snapshotter,
+            slices=Slices(self.clock),
+            run_in_writer=self.writer,
+            run_in_worker=self.worker,
+            mark=lambda view: read_mark(view.get),
+            membership=lambda: b"",
+            replica=cast(Any, None),  # nobody sends a store to who is alone
+            replaced=lambda put_in_place: None,
+        )
         store_applier = StoreApplier(
             self.store, self.lessor, parts.cluster, self.member.header, self.member.compact_later
         )
@@ -328,7 +350,13 @@ class Running:
         if unfinished is not None:
             self.member.compact_later(unfinished, self.store.resume_compaction(unfinished))
         self.ready = self.member.start(
-            self.node, self.committer, self.snapshots, self.applier, self.mark.index, self.mark.term
+            self.node,
+            self.committer,
+            self.snapshots,
+            self.exchange,
+            self.applier,
+            self.mark.index,
+            self.mark.term,
         )
         self.end_turn()
         return self
