@@ -67,6 +67,7 @@ class MemberTests(SynchronousTestCase):
         """Fields that we do not know are passed over, and null is as good as empty."""
         data = b'{"id":5,"peerURLs":["http://a"],"isPromote":false,"clientURLs":null,"new":{"x":1}}'
         self.assertEqual(Member(5, ("http://a",)), Member.from_json(data))
+        self.assertEqual(Member(5, ()), Member.from_json(b'{"id":5,"peerURLs":null,"isPromote":true}'))
 
     def test_no_member(self) -> None:
         """Anything else is refused."""
@@ -80,6 +81,8 @@ class MemberTests(SynchronousTestCase):
             b"{}",
             b'{"id":5}',
             b'{"id":"5","peerURLs":[]}',
+            b'{"id":-1,"peerURLs":[]}',
+            b'{"id":18446744073709551616,"peerURLs":[]}',
             b'{"id":5,"peerURLs":"http://a"}',
             b'{"id":5,"peerURLs":[],"clientURLs":"http://a"}',
         ):

@@ -221,11 +221,11 @@ class ForceTests(EntranceCase):
     remove, learn = ConfChangeType.REMOVE_NODE, ConfChangeType.ADD_LEARNER_NODE
     running: Life | None = None
 
-    def last(self, *flags: str) -> Life:
+    def last(self, *flags: str, joined: Entrance | None = None) -> Life:
         """Stop what runs, and start again."""
         if self.running is not None:
             self.running.close()
-        self.running = self.life(*flags)
+        self.running = self.life(*flags, joined=joined)
         return self.running
 
     def assert_alone(self, life: Life, removed: Sequence[Member]) -> None:
@@ -267,6 +267,16 @@ class ForceTests(EntranceCase):
             life = self.last(*flags)
             self.assertEqual(5, life.disk.snapshot.index)
             self.assert_alone(life, [M2, M3, LEARNER])
+
+    def test_learner(self) -> None:
+        """A learner of one voter becomes the voter, in raft's eyes, too."""
+        existing = "--initial-cluster-state=existing"
+        ours = M1._replace(is_learner=True)
+        log = [change(1, 1, ConfChangeType.ADD_NODE, M2), change(2, 2, self.learn, ours)]
+        life = self.last(existing, joined=Entrance(ours, tuple(sorted([ours, M2])), 0x99))
+        life.log(HardState(2, 0, 2), log).work()
+        self.assert_alone(self.last(existing, "--force-new-cluster"), [M2])
+        self.assert_alone(self.last(existing), [M2])
 
     def test_given_up(self) -> None:
         """What was not known to be committed is gone from the disk, too, when nobody leads yet."""

@@ -96,17 +96,17 @@ class ForcingTests(SynchronousTestCase):
         self.assertEqual([(4, REMOVE, 2)], changes(saved))
 
     def test_learner(self) -> None:
-        """A learner removes the others, then promotes itself."""
+        """A learner promotes itself, then removes the others: there must always be a voter."""
         roster = Roster([member(1, learner=True), member(2)])
         _, saved = forced([], 3, roster, 3)
-        self.assertEqual([(4, REMOVE, 2), (5, ADD, 1)], changes(saved))
+        self.assertEqual([(4, ADD, 1), (5, REMOVE, 2)], changes(saved))
         self.assert_alone(roster, saved)
 
     def test_unknown_to_itself(self) -> None:
-        """One that had joined, but not read so, adds itself, when those that may have its URLs are gone."""
+        """One that had joined, but not read so, adds itself, but for URLs that others still have."""
         roster = Roster([Member(9, OURSELVES.peer_urls)])
         _, saved = forced([], 3, roster, 3)
-        self.assertEqual([(4, REMOVE, 9), (5, ADD, 1)], changes(saved))
+        self.assertEqual([(4, ADD, 1), (5, REMOVE, 9)], changes(saved))
         self.assert_alone(roster, saved)
         state, saved = force_new_cluster(OURSELVES, Roster(), 0, HardState(), [])
         self.assertEqual((HardState(1, 0, 1), [(1, ADD, 1)]), (state, changes(saved)))

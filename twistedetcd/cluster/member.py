@@ -73,6 +73,8 @@ class Member(NamedTuple):
         )
         if not (isinstance(number, int) and isinstance(peer_urls, list) and isinstance(client_urls, list)):
             raise ValueError(f"not a member: {fields!r}")
+        if not 0 <= number < 2**64:
+            raise ValueError(f"not the id of a member: {number}")
         learner, name = bool(fields.get("isLearner")), str(fields.get("name") or "")
         return cls(number, tuple(map(str, peer_urls)), learner, name, tuple(map(str, client_urls)))
 

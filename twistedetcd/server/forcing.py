@@ -66,11 +66,16 @@ def force_new_cluster(
 
 
 def _changes(ourselves: Member, members: Roster) -> list[ConfChange]:
-    """The others first, for one of them may have the URLs that we are added with."""
-    others = [member.id for member in members.members if member.id != ourselves.id]
-    changes = [ConfChange(0, ConfChangeType.REMOVE_NODE, number) for number in others]
+    """First we become a voter, for there must always be one; then the others go."""
+    changes = []
     known = members.member(ourselves.id)
-    if known is None or known.is_learner:
-        context = ourselves.to_context(is_promote=known is not None)
+    if known is None:
+        # Whoever has one of our URLs still is somebody whose place we were to take.
+        urls = tuple(url for url in ourselves.peer_urls if members.at_peer_url(url) is None)
+        context = ourselves._replace(peer_urls=urls).to_context()
         changes.append(ConfChange(0, ConfChangeType.ADD_NODE, ourselves.id, context))
-    return changes
+    elif known.is_learner:
+        context = ourselves.to_context(is_promote=True)
+        changes.append(ConfChange(0, ConfChangeType.ADD_NODE, ourselves.id, context))
+    others = [member.id for member in members.members if member.id != ourselves.id]
+    return changes + [ConfChange(0, ConfChangeType.REMOVE_NODE, number) for number in others]
