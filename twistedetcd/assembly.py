@@ -256,6 +256,10 @@ class Assembly:
         """And into the stores."""
         return self.member.install(snapshot)
 
+    def not_proposed(self, proposals: Sequence[bytes]) -> None:
+        """Proposals of a leader that is none any more."""
+        self.member.not_proposed(proposals)
+
     def forwarded(self, proposals: Sequence[bytes]) -> None:
         """Proposals on their way to the leader."""
         self.member.forwarded(proposals)

@@ -20,7 +20,7 @@ from twistedetcd.raft.types import (
     Role,
     Snapshot,
 )
-from twistedetcd.server.bootstrap import check_identity, is_member, new_raft, restarted_raft
+from twistedetcd.server.bootstrap import AppliedMark, check_identity, is_member, new_raft, restarted_raft
 
 ONE, TWO, THREE = (Member(n, (f"http://m{n}:2380",), name=f"m{n}") for n in (1, 2, 3))
 ADD, LEARN, REMOVE = (
@@ -60,7 +60,9 @@ class NewTests(SynchronousTestCase):
 
     def test_joining(self) -> None:
         """A member without a log calls no election and grants no leadership; it takes what a leader sends."""
-        raft, _ = restarted_raft(5, Snapshot(), HardState(), [], 10, True, lambda n: 0)
+        raft, _ = restarted_raft(
+            5, Snapshot(), HardState(), [], AppliedMark(Pending(MemoryBackend())), 10, True, lambda n: 0
+        )
         for _ in range(100):
             raft.tick()
         self.assertEqual((Role.FOLLOWER, False), (raft.role, raft.has_ready()))

@@ -182,7 +182,7 @@ class ExpiryTests(LeaseCase):
     def test_kf_42_lost_revoke(self) -> None:
         """A revoke that got lost is made again, within the time that a request may take."""
         lost: list[str] = []
-        propose = self.running.member.propose
+        propose = self.running.member.propose_as_leader
 
         def losing(kind: str, raw: bytes, message: Any, waiter: Any) -> None:
             if kind == kinds.LEASE_REVOKE and len(lost) < 3:
@@ -191,7 +191,7 @@ class ExpiryTests(LeaseCase):
             else:
                 propose(kind, raw, message, waiter)
 
-        self.patch(self.running.member, "propose", losing)
+        self.patch(self.running.member, "propose_as_leader", losing)
         for lease_id in (1, 2, 3):
             self.grant(lease_id, 5)
         self.running.pump(5.0 + LATE)

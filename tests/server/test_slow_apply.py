@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.server.harness import TIMEOUT_SECONDS, Client, Running
 from twistedetcd.apply import request as kinds
+from twistedetcd.cluster.members import Member
 from twistedetcd.errors import Code, TooManyRequestsError
 from twistedetcd.mvcc.work import SLICE_KEYS
 from twistedetcd.pb.rpc_pb2 import (
@@ -178,9 +179,15 @@ class DeleteTests(SlowCase):
         """Raft takes no second change of membership before one that is put off is in force."""
         self.delete_half()
         raft = self.running.raft
-        raft.propose_conf_change(ConfChange(1, ConfChangeType.ADD_LEARNER_NODE, 9))
+        self.running.member.cluster._learners_max = 2
+
+        def learner(number: int) -> ConfChange:
+            context = Member(number, (f"http://{number}:2380",), is_learner=True).to_context()
+            return ConfChange(number, ConfChangeType.ADD_LEARNER_NODE, number, context)
+
+        raft.propose_conf_change(learner(9))
         self.running.node.flush()
-        raft.propose_conf_change(ConfChange(2, ConfChangeType.ADD_LEARNER_NODE, 10))
+        raft.propose_conf_change(learner(10))
         self.running.node.flush()
         self.assertEqual((), raft.status().configuration.learners)
         self.end_turns()

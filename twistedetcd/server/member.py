@@ -173,7 +173,7 @@ class EtcdServer:
         )
         self._transfer = Transfer(clock, cluster, identity.id, self.peers.active_since, wake)
         self._versions = Versions(clock, cluster, identity.id, version, self.peers, self._propose_as_leader)
-        self._publishing = Publishing(clock, identity, self._propose_own, self._check_ready)
+        self._publishing = Publishing(clock, identity, cluster, self._propose_own)
 
     # Life.
 
@@ -345,10 +345,9 @@ class EtcdServer:
         if self.pending.full or self.applying.full:
             raise TooManyRequestsError
         data = self._encoder.encode(kind, raw)
-        self._pending_requests[id(data)] = (data, Request(kind, message), waiter, self._new_deadline())
         if not self.node.propose_as_leader(data):
-            del self._pending_requests[id(data)]
             raise NotPrimaryError
+        self._pending_requests[id(data)] = (data, Request(kind, message), waiter, self._new_deadline())
         self._wake()
 
     def _propose_as_leader(self, kind: str, message: Any) -> None:
@@ -478,7 +477,7 @@ class EtcdServer:
         """Why a request may not have been carried out in time (upstream's ``parseProposeCtxErr``)."""
         began = deadline - self._request_timeout_seconds
         lead = self.node.raft.lead
-        if began - 2 * self._election_timeout_seconds < self._led_since <= began:
+        if self._led_since - 2 * self._election_timeout_seconds < began < self._led_since:
             return LeaderFailedError()
         if lead == NOBODY or (lead != self.identity.id and self.peers.active_since(lead) is None):
             return ConnectionLostError()
@@ -529,11 +528,19 @@ class EtcdServer:
         self._committer.check()
 
     def _check_ready(self) -> None:
-        """Clients are served once what this member says of itself is applied, and so is all before it."""
-        if self._publishing.done and self.cluster.version and not self._ready.called:
+        """Clients are served once what this member says of itself is applied, and something of this term."""
+        up_to_date = self.node.raft.lead and self.applied_term == self.node.raft.term
+        if up_to_date and self._publishing.done and self.cluster.version and not self._ready.called:
             self._ready.callback(None)
 
     # Another store.
+
+    def not_proposed(self, proposals: Sequence[bytes]) -> None:
+        """See `twistedetcd.server.raftnode.Peers.not_proposed`."""
+        for data in proposals:
+            _, _, waiter, _ = self._pending_requests.pop(id(data), (data, None, None, 0.0))
+            if waiter is not None:
+                waiter.fail(NotPrimaryError.code, NotPrimaryError.message)
 
     def forwarded(self, proposals: Sequence[bytes]) -> None:
         """See `twistedetcd.server.raftnode.Peers.forwarded`."""

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from twistedetcd.apply import request as kinds
-from twistedetcd.cluster.members import Member
+from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import Code
 from twistedetcd.pb.membership_pb2 import ClusterMemberAttrSetRequest
 from twistedetcd.server.wait import Waiter
@@ -19,16 +19,13 @@ AGAIN_SECONDS = 0.1
 
 class Publishing:
     """
-    Proposes one member's attributes until they are applied, once in each life.
+    Proposes one member's attributes until they are applied.
 
     Args:
         clock: For trying again.
         identity: The member.
+        cluster: The members as they are known.
         propose: Proposes a request of the member's own, whether or not there is a leader.
-        published: Called once they are applied.
-
-    Attributes:
-        done: Whether they are.
     """
 
     _log = Logger()
@@ -37,20 +34,27 @@ class Publishing:
         self,
         clock: IReactorTime,
         identity: Member,
+        cluster: Cluster,
         propose: Callable[[str, Any, Waiter | None], None],
-        published: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._identity = identity
+        self._cluster = cluster
         self._propose = propose
-        self._published = published
         self._timer: IDelayedCall | None = None
         self._stopped = False
-        self.done = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the cluster knows."""
+        known = self._cluster.member(self._identity.id)
+        return known is not None and known[3:] == self._identity[3:]
 
     def start(self) -> None:
         """Begin."""
         self._timer = None
+        if self.done:
+            return
         attributes = ClusterMemberAttrSetRequest(member_ID=self._identity.id)
         attributes.member_attributes.name = self._identity.name
         attributes.member_attributes.client_urls.extend(self._identity.client_urls)
@@ -64,9 +68,7 @@ class Publishing:
             self._timer = None
 
     def reply(self, message: bytes) -> None:
-        """See `Waiter`."""
-        self.done = True
-        self._published()
+        """See `Waiter`.  If another one of that id was removed meanwhile, it changed nothing."""
 
     def fail(self, code: Code, message: str) -> None:
         """See `Waiter`."""

@@ -54,6 +54,9 @@ class Peers(Protocol):
         Then `RaftNode.applied_to` is called.  Fails with what the member must stop for.
         """
 
+    def not_proposed(self, proposals: Sequence[bytes]) -> None:
+        """These will not be: they were the leader's, and this member does not lead any more."""
+
     def forwarded(self, proposals: Sequence[bytes]) -> None:
         """These are on their way to the leader: what comes back as an entry is not the same object."""
 
@@ -115,6 +118,8 @@ class RaftNode:
         """What may leave only once the Ready under way is durable, and its changes of membership in force."""
         self._handed_out = 0
         """The last index that was handed out to be applied."""
+        self._in_office: dict[int, int] = {}
+        """Of proposals that only the leader of a term may make, that term; by the identity of their data."""
         self._held_snapshot: Message | None = None
         self._known_lead = NOBODY
         self._changes: list[ConfChange] = []
@@ -192,11 +197,15 @@ class RaftNode:
             self.step(held)
         if self.proposals and self._raft.lead:
             proposals, self.proposals = self.proposals, []
+            if self._in_office:
+                proposals = self._still_in_office(proposals)
             try:
                 if self._raft.role is Role.LEADER:
                     self._raft.propose(proposals)
                 else:
                     self._forward(proposals)
+                if self._in_office:
+                    self._in_office = {}
             except ProposalDroppedError:
                 self.proposals = proposals  # kept for the next leader; whoever waits has a deadline
         if self._changes and self._raft.lead:
@@ -204,6 +213,18 @@ class RaftNode:
         if self.reads.arrived and self._raft.lead:
             self.reads.ask(self._clock.seconds())
         self._carry_out()
+
+    def _still_in_office(self, proposals: list[bytes]) -> list[bytes]:
+        """Leave out what this member wanted only as the leader that it is no more."""
+        in_office = self._in_office
+        term = self._raft.term if self._raft.role is Role.LEADER else 0
+        dropped = [data for data in proposals if in_office.get(id(data), term) != term]
+        if dropped:
+            assert self._peers is not None, "who is alone stays in office"
+            self._peers.not_proposed(dropped)
+            proposals = [data for data in proposals if in_office.get(id(data), term) == term]
+            self._in_office = {key: value for key, value in in_office.items() if value == term}
+        return proposals
 
     def _forward(self, proposals: list[bytes]) -> None:
         """Hand proposals on to the leader."""
@@ -213,13 +234,16 @@ class RaftNode:
             self._peers.forwarded(some)
 
     def propose_as_leader(self, data: bytes) -> bool:
-        """Propose now, if this member leads, and only then; whether it did.  `flush` must follow."""
+        """
+        Have something proposed by `flush` with the others, if this member leads by then since now.
+
+        Returns:
+            Whether it leads now.  If it does not later, `Peers.not_proposed` is told.
+        """
         if self._raft.role is not Role.LEADER:
             return False
-        try:
-            self._raft.propose([data])
-        except ProposalDroppedError:
-            return False
+        self.proposals.append(data)
+        self._in_office[id(data)] = self._raft.term
         return True
 
     def propose_change(self, change: ConfChange) -> None:
