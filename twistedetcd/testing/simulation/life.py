@@ -53,6 +53,7 @@ class Life:
         self.connected: dict[Hangup, None] = {}
         self._closers: list[Callable[[], object]] = []
         self._stopping = False
+        self._transport = machine.world.network.transport(machine.member_id, self.clock)
 
     def __repr__(self) -> str:
         return "serving" if self.serves else "starting"
@@ -91,6 +92,7 @@ class Life:
             run_in_worker=worker,
             draw=random.randrange,
             jitter=random.random,
+            transport=self._transport,
             failed=lambda failure: self._stopped_itself(failure.value),
         )
 
@@ -152,6 +154,7 @@ class Life:
             self.dead = True
             self.serves = False
             self.clock.stop()
+            self.machine.world.network.detach(self.machine.member_id, self._transport)
             connected, self.connected = self.connected, {}
             for one in connected:
                 one.hung_up()
