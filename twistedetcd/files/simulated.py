@@ -219,11 +219,16 @@ class SimulatedFiles:
         self.before.append(refuse)
 
     @property
+    def used_bytes(self) -> int:
+        """What all files together hold."""
+        return _used_bytes(self._root)
+
+    @property
     def free_bytes(self) -> int:
         """How much more can be written."""
         if self.capacity_bytes is None:
             return 1 << 62
-        return max(0, self.capacity_bytes - _used_bytes(self._root))
+        return max(0, self.capacity_bytes - self.used_bytes)
 
     def step(self, what: str, path: str) -> None:
         """

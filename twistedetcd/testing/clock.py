@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from math import inf, nextafter
 from typing import Any
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
+
+ROUNDING_SECONDS = 1e-6
+"""More than is lost when true time becomes a machine's, and back."""
 
 
 @implementer(IDelayedCall)
@@ -83,7 +87,10 @@ class Timers:
     def callLater(self, delay: float, callable: Callable[..., object], *args: Any, **kw: Any) -> TimedCall:
         """See `IReactorTime`."""
         assert delay >= 0, f"{delay} seconds from now are in the past"
-        call = TimedCall(self, self.seconds() + delay, callable, args, kw)
+        now = self.seconds()
+        # However short a delay, what is asked for later is later.
+        time = now + delay if now + delay > now or not delay else nextafter(now, inf)
+        call = TimedCall(self, time, callable, args, kw)
         self.push(call)
         return call
 
@@ -183,6 +190,8 @@ class MachineClock(Timers):
         self._offset = offset
         self._armed: TimedCall | None = None
         self._running = self._stopped = False
+        # Rounding must not show a call a time before its own.
+        self._least = -inf
         self.paused = False
         self.failed: Callable[[], None] | None = None
 
@@ -191,11 +200,12 @@ class MachineClock(Timers):
         return self._world.seconds() * self._rate
 
     def seconds(self) -> float:
-        return self._world.seconds() * self._rate + self._offset
+        return max(self._world.seconds() * self._rate + self._offset, self._least)
 
     def set(self, seconds: float) -> None:
         """Somebody sets the clock, so much forward or back."""
         self._offset += seconds
+        self._least = -inf
         self._arm()
 
     def pause(self) -> None:
@@ -241,7 +251,9 @@ class MachineClock(Timers):
         self._armed = None
         self._running = True
         try:
-            now = max(self.seconds(), due) if due - self.seconds() < 1e-6 else self.seconds()
+            if due - self.seconds() < ROUNDING_SECONDS:
+                self._least = max(self._least, due)
+            now = self.seconds()
             while not self.paused and (time := self.next_time) is not None and time <= now:
                 call = self.take()
                 try:

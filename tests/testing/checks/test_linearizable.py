@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from tests.testing.checks.mutations import (
     Case,
     MutationCase,
@@ -28,13 +30,14 @@ from twistedetcd.pb.rpc_pb2 import (
     TxnResponse,
 )
 from twistedetcd.testing.checks import Change, History, Operation, Refused, Rule, Unknown, check, outcome
-from twistedetcd.testing.checks.effects import changed, is_linearizable, revision_of
+from twistedetcd.testing.checks.effects import changed, is_linearizable
+from twistedetcd.testing.checks.explaining import Candidate, assign
 from twistedetcd.testing.checks.timeline import Timeline
 
 
 def acknowledged(case: Case) -> list[Operation]:
     """Writes that were acknowledged, by revision."""
-    return sorted(filter(changed, case.operations), key=revision_of)
+    return sorted(filter(changed, case.operations), key=lambda operation: operation.revision)
 
 
 def puts(case: Case) -> list[Operation]:
@@ -79,7 +82,7 @@ class WriteTests(MutationCase):
 
         def mutate(case: Case) -> Case | None:
             last = acknowledged(case)[-1]
-            return case._replace(changes=case.changes[: revision_of(last) - 2])
+            return case._replace(changes=case.changes[: last.revision - 2])
 
         self.assertCaught(Rule.KEPT, mutate)
 
@@ -87,7 +90,7 @@ class WriteTests(MutationCase):
         """At the revision of an acknowledged write there is something else."""
 
         def mutate(case: Case) -> Case | None:
-            revision = revision_of(acknowledged(case)[-5])
+            revision = acknowledged(case)[-5].revision
             return with_change(case, revision, [put_event(b"z", b"else", revision)])
 
         self.assertCaught(Rule.KEPT, mutate)
@@ -97,7 +100,7 @@ class WriteTests(MutationCase):
 
         def mutate(case: Case) -> Case | None:
             many = [
-                case.changes[revision_of(write) - 2]
+                case.changes[write.revision - 2]
                 for write in acknowledged(case)
                 if isinstance(write.request, TxnRequest)
             ]
@@ -110,7 +113,7 @@ class WriteTests(MutationCase):
         """A write that nobody was told of happens as a whole, or not at all."""
 
         def mutate(case: Case) -> Case | None:
-            told = {revision_of(write) for write in acknowledged(case)}
+            told = {write.revision for write in acknowledged(case)}
             half = [
                 change
                 for change in case.changes
@@ -212,7 +215,7 @@ class WriteTests(MutationCase):
         """A put tells a wrong record before it."""
 
         def mutate(case: Case) -> Case | None:
-            told = [put for put in puts(case) if put.outcome.HasField("prev_kv")]  # type: ignore[union-attr]
+            told = [put for put in puts(case) if put.outcome.HasField("prev_kv")]
             if not told:
                 return None
             answer = copy_of(told[0].outcome)
@@ -296,7 +299,7 @@ class ReadTests(MutationCase):
         for kind in range(3):
 
             def mutate(case: Case, kind: int = kind) -> Case | None:
-                read = first([read for read in reads(case) if read.outcome.kvs])  # type: ignore[union-attr]
+                read = first([read for read in reads(case) if read.outcome.kvs])
                 if read is None:
                     return None
                 answer = wrong(read, kind)
@@ -330,7 +333,7 @@ class ReadTests(MutationCase):
         def mutate(case: Case) -> Case | None:
             for read in reads(case):
                 own = [
-                    revision_of(op)
+                    op.revision
                     for op in case.operations
                     if op.client == read.client
                     and (op.returned_at or read.called_at) < read.called_at
@@ -341,6 +344,30 @@ class ReadTests(MutationCase):
             return None
 
         self.assertCaught(Rule.MONOTONIC, mutate)
+
+
+class AssignTests(SynchronousTestCase):
+    """Who made which of the revisions that nobody claims."""
+
+    def chosen(self, options: dict[int, str]) -> dict[int, str]:
+        """Candidates are letters, here."""
+        candidates = {
+            name: Candidate(Operation(name, 0, None, PutRequest(), Unknown("")), PutRequest(), 0, 0)
+            for name in "abc"
+        }
+        found = assign(
+            {revision: [candidates[name] for name in names] for revision, names in options.items()}
+        )
+        return {revision: candidate.operation.client for revision, candidate in found.items()}
+
+    def test_gives_way(self) -> None:
+        """Who could have made several revisions leaves one to him who could have made no other."""
+        self.assertEqual({2: "c", 3: "a", 4: "b"}, self.chosen({2: "abc", 3: "a", 4: "ab"}))
+        self.assertEqual({2: "b", 3: "a"}, self.chosen({2: "ab", 3: "a"}))
+
+    def test_once(self) -> None:
+        """Nobody makes two; then one revision is left over, and another that nobody can have made."""
+        self.assertEqual({2: "a"}, self.chosen({2: "a", 3: "a", 4: ""}))
 
 
 class SmallTests(MutationCase):

@@ -13,12 +13,11 @@ from math import inf
 from typing import Any, NamedTuple
 
 from twistedetcd.errors import CompactedError, EtcdError
-from twistedetcd.pb.rpc_pb2 import CompactionRequest, RangeRequest
-from twistedetcd.testing.checks.effects import KEY_VALUE, changed, is_linearizable, revision_of
+from twistedetcd.pb.rpc_pb2 import CompactionRequest, CompactionResponse, RangeRequest
+from twistedetcd.testing.checks.effects import KEY_VALUE, changed, is_linearizable
 from twistedetcd.testing.checks.explaining import Candidate, Candidates, assign, ended_lease
 from twistedetcd.testing.checks.history import Change, Operation, Witness
 from twistedetcd.testing.checks.model import Model
-from twistedetcd.testing.checks.outcomes import response
 from twistedetcd.testing.checks.rules import Rule, Violation
 from twistedetcd.testing.checks.timeline import Highest, Timeline
 from twistedetcd.testing.checks.unwitnessed import check_records
@@ -30,12 +29,10 @@ class Order(NamedTuple):
 
     Attributes:
         violations: What is wrong.
-        makers: Who made each revision of the witness; ``None`` where a lease ended by itself, or nobody did.
-        ended: The leases that ended by themselves, by revision.
+        ended: The leases that ended by themselves, by revision; only where nothing else can have happened.
     """
 
     violations: list[Violation]
-    makers: dict[int, Operation | None]
     ended: dict[int, int]
 
 
@@ -48,7 +45,9 @@ def check_order(operations: Sequence[Operation], witness: Witness | None, timeli
         witness: What happened, if that is known.
         timeline: Made of the same operations.
     """
-    witness = witness or Witness([], base_revision=max(map(revision_of, operations), default=1))
+    witness = witness or Witness(
+        [], base_revision=max((operation.revision for operation in operations), default=1)
+    )
     return _Replay(operations, witness, timeline).run()
 
 
@@ -61,7 +60,7 @@ class _Replay:
         self._writes: defaultdict[int, list[Operation]] = defaultdict(list)
         self._answers: defaultdict[int, list[Operation]] = defaultdict(list)
         for operation in operations:
-            revision = revision_of(operation)
+            revision = operation.revision
             if revision:
                 (self._writes if changed(operation) else self._answers)[revision].append(operation)
         self._candidates = Candidates(operations, timeline.known)
@@ -73,7 +72,7 @@ class _Replay:
     def run(self) -> Order:
         self._found += self._check_times()
         first, last = self._witness.base_revision, self._witness.revision
-        unwitnessed = [operation for operation in self._operations if 0 < revision_of(operation) <= first]
+        unwitnessed = [operation for operation in self._operations if 0 < operation.revision <= first]
         if first > 1:
             self._found += check_records(unwitnessed)
         for answer in self._answers[first] if self._witness.base or first == 1 else ():
@@ -85,7 +84,8 @@ class _Replay:
         for revision in sorted({*self._writes, *self._answers}):
             if revision > last:
                 self._found += self._beyond(revision)
-        return Order(self._found, self._explain(), self._ended)
+        self._found += self._explain()
+        return Order(self._found, self._ended)
 
     # The order, and the clock.
 
@@ -98,12 +98,12 @@ class _Replay:
                 (operation.returned_at, operation.request.revision)
                 for operation in self._operations
                 if isinstance(operation.request, CompactionRequest)
-                and response(operation.outcome) is not None
+                and isinstance(operation.outcome, CompactionResponse)
                 and operation.returned_at is not None
             ]
         )
         for operation in self._operations:
-            revision, known = revision_of(operation), self._timeline.known(operation.called_at)
+            revision, known = operation.revision, self._timeline.known(operation.called_at)
             if not revision or not is_linearizable(operation.request):
                 continue
             if changed(operation) and revision <= known:
@@ -133,15 +133,20 @@ class _Replay:
             for write in writes:
                 self._acknowledged(write, change)
         else:
-            options = self._candidates.of(self._model, change)
-            begun = min((option.operation.called_at for option in options), default=-inf)
-            lease = ended_lease(self._model, change.events)
-            if lease:
-                self._ended[change.revision] = lease
-                begun = -inf
-            self._options[change.revision] = options
+            begun = self._unclaimed(change)
         self._begun = max(self._begun, begun)
         self._model.commit(change.events)
+
+    def _unclaimed(self, change: Change) -> float:
+        """Note who may have made a revision; returns when the first of those called, if somebody did."""
+        candidates = self._candidates.of(self._model, change)
+        lease = ended_lease(self._model, change.events)
+        if not lease:
+            self._options[change.revision] = candidates
+            return min((candidate.operation.called_at for candidate in candidates), default=-inf)
+        if not candidates:  # Otherwise it may be that somebody deleted these keys.
+            self._ended[change.revision] = lease
+        return -inf
 
     def _acknowledged(self, write: Operation, change: Change) -> None:
         try:
@@ -184,25 +189,16 @@ class _Replay:
             text = f"the model says {_brief([expected])}"
             self._found.append(Violation(Rule.ANSWER, text, [operation]))
 
-    def _explain(self) -> dict[int, Operation | None]:
-        # Ends of leases explain themselves, so others choose first.
-        options = dict(sorted(self._options.items(), key=lambda item: item[0] in self._ended))
-        chosen = assign(options)
-        makers: dict[int, Operation | None] = {}
-        for change in self._witness.changes:
-            revision = change.revision
-            if revision in options:
-                maker = chosen[revision].operation if revision in chosen else None
-                if maker is None and revision not in self._ended:
-                    text = f"nobody can have made revision {revision}: {_brief(change.events)}"
-                    records = [option.operation for option in options[revision]]
-                    self._found.append(Violation(Rule.EXPLAINED, text, records))
-                elif maker is not None:
-                    self._ended.pop(revision, None)
-            else:
-                maker = self._writes[revision][0]
-            makers[revision] = maker
-        return makers
+    def _explain(self) -> Iterator[Violation]:
+        """Find out who made the revisions that nobody claims."""
+        chosen = assign(self._options)
+        for revision, candidates in self._options.items():
+            if revision not in chosen:
+                change = self._witness.change(revision)
+                assert change is not None
+                text = f"nobody can have made revision {revision}: {_brief(change.events)}"
+                records = [candidate.operation for candidate in candidates]
+                yield Violation(Rule.EXPLAINED, text, records)
 
 
 def _brief(messages: Sequence[Any]) -> str:

@@ -10,51 +10,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from math import inf
-from typing import NamedTuple
 
-from twistedetcd.pb.kv_pb2 import Event, KeyValue
-from twistedetcd.pb.rpc_pb2 import CompactionRequest, WatchCreateRequest, WatchResponse
+from twistedetcd.pb.kv_pb2 import Event
+from twistedetcd.pb.rpc_pb2 import CompactionRequest, WatchResponse
 from twistedetcd.testing.checks.history import History, Refused, Watch, Witness, is_progress
-from twistedetcd.testing.checks.ranges import inside
 from twistedetcd.testing.checks.rules import Rule, Violation
 from twistedetcd.testing.checks.timeline import Highest
-
-
-class Wanted(NamedTuple):
-    """
-    An event to be told.
-
-    Attributes:
-        event: It, without the record before.
-        previous: The record before its revision, if there was one, and the event is not of a creation.
-        superseded: Whether its revision changes the key again: a compaction to there removes such a record.
-    """
-
-    event: Event
-    previous: KeyValue | None
-    superseded: bool
-
-    @property
-    def revision(self) -> int:
-        return self.event.kv.mod_revision
-
-
-def wanted_events(witness: Witness) -> list[Wanted]:
-    """All that happened, as watches are told of it."""
-    live = {item.key: item for item in witness.base}
-    result = []
-    for change in witness.changes:
-        last = {event.kv.key: place for place, event in enumerate(change.events)}
-        for place, event in enumerate(change.events):
-            created = event.kv.create_revision == event.kv.mod_revision
-            previous = None if created else live.get(event.kv.key)
-            result.append(Wanted(event, previous, last[event.kv.key] != place))
-        for event in change.events:
-            if event.type == Event.DELETE:
-                live.pop(event.kv.key, None)
-            else:
-                live[event.kv.key] = event.kv
-    return result
+from twistedetcd.testing.checks.wanted import Everything, Wanted
 
 
 def check_watches(history: History, witness: Witness | None, settled: bool) -> Iterator[Violation]:
@@ -73,9 +35,9 @@ def check_watches(history: History, witness: Witness | None, settled: bool) -> I
             if isinstance(operation.request, CompactionRequest) and not isinstance(operation.outcome, Refused)
         ]
     )
-    everything = wanted_events(witness) if witness is not None else []
+    everything = Everything(witness)
     for watch in history.watches:
-        told = _Told(watch, witness, everything, compactions)
+        told = _Told(watch, witness, everything.of(watch.request), compactions)
         yield from told.check()
         if settled and watch.ended_at is None:
             yield from told.check_finished()
@@ -97,31 +59,18 @@ class _Told:
     """One watch, response by response."""
 
     def __init__(
-        self, watch: Watch, witness: Witness | None, everything: Sequence[Wanted], compactions: Highest
+        self, watch: Watch, witness: Witness | None, wanted: Sequence[Wanted], compactions: Highest
     ) -> None:
         self._watch, self._witness, self._compactions = watch, witness, compactions
-        self._wanted = self._select(everything)
-        self._at = 0  # how much of that was told, or was not there any more
+        self._wanted = wanted
+        # How much of that was told, or was not there any more.
+        self._at = bisect_left(wanted, watch.start_revision or inf, key=lambda wanted: wanted.revision)
         self._last = 0  # the last revision told
         self._told: set[tuple[int, int, bytes, int]] = set()
         self._bookmark = 0
         self._whole = True  # whether the last revision may be told no more of
         self._ended = ""
         self._compacted: int | None = None
-
-    def _select(self, everything: Sequence[Wanted]) -> list[Wanted]:
-        request, start = self._watch.request, self._watch.start_revision
-        unwanted = {
-            Event.EventType.PUT: WatchCreateRequest.NOPUT in request.filters,
-            Event.EventType.DELETE: WatchCreateRequest.NODELETE in request.filters,
-        }
-        key = request.key or b"\0"
-        first = bisect_left(everything, start or inf, key=lambda wanted: wanted.revision)
-        return [
-            wanted
-            for wanted in everything[first:]
-            if inside(wanted.event.kv.key, key, request.range_end) and not unwanted[wanted.event.type]
-        ]
 
     def _broken(self, rule: Rule, text: str) -> Violation:
         return Violation(rule, text, [self._watch])
@@ -131,8 +80,7 @@ class _Told:
         created = False
         for at, response in self._watch.received:
             # A call at this very moment may have been before it.
-            compacted = self._compactions.upto(at)
-            self._compacted = compacted
+            self._compacted = self._compactions.upto(at)
             found = None
             if self._ended and not response.canceled:
                 found = self._broken(Rule.ENDED, f"told of {_brief(response)} after {self._ended}")

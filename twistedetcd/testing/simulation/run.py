@@ -1,0 +1,195 @@
+"""One seed, one history: a cluster, its clients, and what goes wrong; then whether all promises were kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+
+from twistedetcd.pb.rpc_pb2 import RangeRequest, RangeResponse
+from twistedetcd.testing.checks import History, Unknown, Violation, Witness, check
+from twistedetcd.testing.checks.leases import LeaseTerms
+from twistedetcd.testing.simulation.caller import Caller, Record
+from twistedetcd.testing.simulation.calls import Road
+from twistedetcd.testing.simulation.clients import Client
+from twistedetcd.testing.simulation.cluster import Cluster, founding_configs
+from twistedetcd.testing.simulation.ending import UnreadableError, read_history
+from twistedetcd.testing.simulation.nemesis import KINDS, Nemesis
+from twistedetcd.testing.simulation.transcript import Transcript
+from twistedetcd.testing.simulation.watchers import Watcher
+from twistedetcd.testing.simulation.world import World
+
+SECONDS = 60.0
+"""How long a run is."""
+CLIENTS, WATCHERS = 5, 3
+CALLS_PER_SECOND = 20.0
+"""Of all clients together, as long as nothing holds them up."""
+STARTED_SECONDS = 30.0
+"""By then a new cluster must serve."""
+HEALED_SECONDS = 60.0
+"""So long after the last fault a cluster must have recovered from all of them."""
+QUIET_SECONDS = 20.0
+"""After the last request: leases end, watches are told all."""
+GRACE_SECONDS = 6.0
+"""What a lease may last longer than its TTL while all is well."""
+DRIFT = 0.006
+"""How much faster or slower than true time a machine's clock is, and a little more."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What became of a seed.
+
+    Attributes:
+        seed: The seed.
+        problems: What went wrong that no client can see.
+        violations: The promises that were broken.
+        counts: How often what happened.
+        transcript: What happened, if it was kept.
+    """
+
+    seed: int
+    problems: Sequence[str]
+    violations: Sequence[Violation]
+    counts: Counter[str]
+    transcript: Transcript | None
+
+    @property
+    def good(self) -> bool:
+        """Whether all went well."""
+        return not (self.problems or self.violations)
+
+
+class Simulation:
+    """
+    A cluster under load and in trouble.
+
+    Args:
+        seed: Decides everything.
+        members: How many members.
+        kinds: The kinds of faults, see `twistedetcd.testing.simulation.nemesis.KINDS`.
+        transcript: Whether to write down what happens.
+    """
+
+    def __init__(
+        self, seed: int, members: int = 3, kinds: Sequence[str] = tuple(KINDS), transcript: bool = False
+    ) -> None:
+        self.world = world = World(seed, transcript)
+        random = world.random("flags")
+        flags = (
+            f"--snapshot-count={random.choice((20, 60, 200))}",
+            f"--snapshot-catchup-entries={random.choice((5, 20, 100))}",
+            f"--max-wals={random.choice((1, 2, 5))}",
+            f"--max-snapshots={random.choice((1, 2, 5))}",
+            f"--compaction-batch-limit={random.choice((3, 1000))}",
+            f"--watch-progress-notify-interval={random.choice((1, 10))}s",
+            f"--pre-vote={random.choice(('true', 'true', 'false'))}",
+        )
+        world.note("", " ".join(flags))
+        self.cluster = Cluster(world, founding_configs(members, *flags))
+        self.record = Record()
+        self.road = Road()
+        self.nemesis = Nemesis(self.cluster, kinds, self.road)
+        machines = self.cluster.machines
+        self.clients = [
+            Client(self._caller(f"c{number}"), number, machines, CALLS_PER_SECOND / CLIENTS)
+            for number in range(1, CLIENTS + 1)
+        ]
+        self.watchers = [Watcher(self._caller(f"w{number}"), machines) for number in range(1, WATCHERS + 1)]
+
+    def _caller(self, name: str, road: Road | None = None) -> Caller:
+        random = self.world.random(f"road of {name}")
+        return Caller(self.world, name, random, road or self.road, self.record)
+
+    def run(self, seconds: float = SECONDS) -> Outcome:
+        """
+        Run to the end.
+
+        Args:
+            seconds: How long things go wrong.
+        """
+        world, cluster = self.world, self.cluster
+        cluster.start()
+        if not cluster.wait_until(lambda: all(m.serves for m in cluster.machines), STARTED_SECONDS):
+            world.problem("", f"did not start: {cluster.machines}")
+            return self._outcome([])
+        running = [client.run() for client in self.clients]
+        running += [watcher.run() for watcher in self.watchers]
+        self.nemesis.start()
+        world.clock.advance(seconds)
+        self.nemesis.stop()
+        if not cluster.wait_until(cluster.recovered, HEALED_SECONDS):
+            world.problem("", f"did not recover: {cluster.machines}")
+            return self._outcome([])
+        healed_at = world.clock.seconds()
+        world.clock.advance(5.0)
+        for client in self.clients:
+            client.stop()
+        for watcher in self.watchers:
+            watcher.stop()
+        world.clock.advance(QUIET_SECONDS)
+        for done in running[: len(self.clients)]:
+            if not done.called:
+                world.problem("", "a client was never told anything")
+            elif done.result is not None:
+                done.addErrback(lambda failure: world.problem("", failure.getTraceback()))
+        return self._outcome(self._look_back(healed_at))
+
+    def _look_back(self, healed_at: float) -> list[Violation]:
+        """Read what there is in the end, and compare it with all that was seen."""
+        world = self.world
+        results: list[object] = []
+        Deferred.fromCoroutine(self._read_all()).addBoth(results.append)
+        self.cluster.wait_until(lambda: bool(results), 60.0)
+        for watcher in self.watchers:
+            if watcher.stream is not None:
+                watcher.stream.leave()
+        if not results or not isinstance(results[0], dict):
+            world.problem("", f"could not be read: {results[0] if results else 'no answer'}")
+            return []
+        led = [(healed_at, world.clock.seconds())]
+        return check(
+            History(self.record.operations, self.record.watches),
+            self.cluster.chronicle.witness(),
+            members=results[0],
+            terms=LeaseTerms(drift=DRIFT, grace=GRACE_SECONDS, led=led),
+            settled=True,
+        )
+
+    async def _read_all(self) -> dict[str, Witness]:
+        caller = self._caller("end", Road())
+        first = self.cluster.machines[0]
+        everything = await caller.ask(first, RangeRequest(key=b"\0", range_end=b"\0"))
+        if not isinstance(everything, RangeResponse):
+            raise UnreadableError(f"{first.name} does not answer: {everything}")
+        return {
+            machine.name: await read_history(caller, machine, everything.header.revision)
+            for machine in self.cluster.machines
+        }
+
+    def _outcome(self, violations: Sequence[Violation]) -> Outcome:
+        operations = self.record.operations
+        counts = Counter(
+            calls=len(operations),
+            unknown=sum(isinstance(operation.outcome, Unknown) for operation in operations),
+            watches=len(self.record.watches),
+            events=sum(len(one.events) for watch in self.record.watches for _, one in watch.received),
+            revisions=self.cluster.chronicle.revision,
+            lives=sum(machine.lives for machine in self.cluster.machines),
+        )
+        return Outcome(self.world.seed, self.world.problems, violations, counts, self.world.transcript)
+
+
+def run(
+    seed: int,
+    seconds: float = SECONDS,
+    members: int = 3,
+    kinds: Sequence[str] = tuple(KINDS),
+    *,
+    transcript: bool = False,
+) -> Outcome:
+    """As `Simulation` and its `Simulation.run`."""
+    return Simulation(seed, members, kinds, transcript).run(seconds)
