@@ -31,6 +31,7 @@ from twistedetcd.config import ETCD_VERSION, Config
 from twistedetcd.disk import Disk
 from twistedetcd.interfaces import IBackend, IFiles, IPeerTransport, RunInThread
 from twistedetcd.mvcc.watch import Watches
+from twistedetcd.peertransports import NoPeers
 from twistedetcd.protocols.grpc import Method
 from twistedetcd.protocols.turn import Turn
 from twistedetcd.raft.types import Message, Snapshot
@@ -179,9 +180,7 @@ class Assembly:
             run_in_writer=host.run_in_writer,
             run_in_worker=host.run_in_worker,
             mark=lambda view: read_mark(view.get),
-            membership=lambda: encode_membership(
-                disk.cluster.members, disk.cluster.removed, disk.cluster.version
-            ),
+            membership=self._membership,
             replica=disk,
             replaced=self._replaced,
         )
@@ -192,7 +191,9 @@ class Assembly:
             wal=disk.wal,
             run_in_worker=host.run_in_worker,
             applied=lambda: node.applied_index,
-            state=lambda: Snapshot(node.applied_index, node.applied_term, raft.status().configuration),
+            state=lambda: Snapshot(
+                node.applied_index, node.applied_term, raft.status().configuration, self._membership()
+            ),
             commit=lambda: committer.flush(mark=True),
             record=node.record_snapshot,
             failed=member.failed,
@@ -209,6 +210,7 @@ class Assembly:
                 config.watch_progress_notify_interval_seconds,
                 host.jitter,
             ),
+            changeable=not isinstance(host.transport, NoPeers),
         )
 
     def start(self) -> Deferred[None]:
@@ -231,6 +233,11 @@ class Assembly:
         return member.start(
             self._node, self._committer, self._snapshots, self._exchange, applier, mark.index, mark.term
         )
+
+    def _membership(self) -> bytes:
+        """As etcd has it in a snapshot; members of 3.5 read it."""
+        cluster = self._disk.cluster
+        return encode_membership(cluster.members, cluster.removed, cluster.version)
 
     def _resume_compaction(self) -> None:
         store = self._disk.store

@@ -40,6 +40,7 @@ SERVED = {
     "/etcdserverpb.Maintenance/Status",
     "/etcdserverpb.Maintenance/HashKV",
     "/etcdserverpb.Maintenance/Alarm",
+    "/etcdserverpb.Maintenance/MoveLeader",
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/List",
 }

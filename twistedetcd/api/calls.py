@@ -10,7 +10,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twistedetcd.errors import BackendError, Code, EtcdError, InvalidClientAPIVersionError, UnsupportedError
+from twistedetcd.errors import (
+    BackendError,
+    Code,
+    EtcdError,
+    InvalidClientAPIVersionError,
+    NotSupportedForLearnerError,
+    UnsupportedError,
+)
 from twistedetcd.interfaces import Work
 from twistedetcd.mvcc.work import begin
 from twistedetcd.protocols.grpc import Call, Method, Receiver, Request
@@ -108,6 +115,24 @@ def unsupported(path: str) -> Method:
         return DEAF
 
     return Method(stream=stream)
+
+
+def not_for_learners(member: EtcdServer, served: Method) -> Method:
+    """A method that a learner refuses."""
+
+    def unary(call: Call, raw: bytes) -> None:
+        if member.learner:
+            refuse(call, NotSupportedForLearnerError())
+        else:
+            served.unary(call, raw)  # type: ignore[misc]
+
+    def stream(call: Call) -> Receiver:
+        if member.learner:
+            refuse(call, NotSupportedForLearnerError())
+            return DEAF
+        return served.stream(call)  # type: ignore[misc]
+
+    return Method(unary=unary) if served.unary is not None else Method(stream=stream)
 
 
 def _failed(call: Call, failure: Failure | None = None) -> None:

@@ -7,8 +7,9 @@ from collections import deque
 from typing import Any
 
 from google.protobuf.message import DecodeError
+from twisted.internet.defer import Deferred
 
-from twistedetcd.api.calls import DEAF, check_terms, method, refuse, serve
+from twistedetcd.api.calls import DEAF, answer, check_terms, method, refuse, serve
 from twistedetcd.apply import request as kinds
 from twistedetcd.apply.responses import delimited, lease_response
 from twistedetcd.errors import Code, EtcdError, TooManyRequestsError, UnreadResponsesError
@@ -29,6 +30,8 @@ from twistedetcd.server.member import EtcdServer
 
 RENEWALS_WAITING_MAX = 1000  # of one stream, behind one that cannot be answered yet
 UNREAD_BYTES_MAX = 1024 * 1024  # answers that wait on a stream for its client: above it the stream is ended
+TIME_TO_LIVE = "lease-ttl"
+"""What a leader is asked: a LeaseTimeToLiveRequest; answered with the response, without a header."""
 STREAMS = "lease-keepalive"
 """What streams of renewals are counted under."""
 
@@ -42,6 +45,7 @@ class LeaseAPI:
     def __init__(self, member: EtcdServer) -> None:
         self._member = member
         self._leases = member.leases
+        member.peers.answers[TIME_TO_LIVE] = self._answer_time_to_live
 
     def methods(self) -> dict[str, Method]:
         """By name."""
@@ -77,23 +81,47 @@ class LeaseAPI:
         return _KeepAlive(call, self._member, asked is not None and asked.require_leader)
 
     def time_to_live(self, call: Call, raw: bytes, request: Any) -> None:
-        """LeaseTimeToLive: of a lease that is not there, -1."""
-        self._leases.when_applied(
-            lambda: self._time_to_live(call, request), lambda error: refuse(call, error)
-        )
+        """LeaseTimeToLive: of a lease that is not there, -1.  The leader knows."""
+        if self._leases.here:
+            self._leases.when_applied(
+                lambda: self._time_to_live(call, request), lambda error: refuse(call, error)
+            )
+        else:
+            asked = self._member.ask_leader(TIME_TO_LIVE, raw)
+            answer(call, asked.addCallback(lambda response: self._header() + response))
 
     def _time_to_live(self, call: Call, request: Any) -> None:
         try:
-            found = self._leases.time_to_live(request.ID)
+            work = self._described(self._header(), request)
         except EtcdError as error:
             refuse(call, error)
-            return
+        else:
+            serve(self._member, call, work)
+
+    def _answer_time_to_live(self, body: bytes) -> Deferred[bytes]:
+        """Another member's client asks."""
+        done: Deferred[bytes] = Deferred()
+
+        def go_on() -> None:
+            try:
+                work = self._described(b"", LeaseTimeToLiveRequest.FromString(body))
+            except (EtcdError, DecodeError):
+                done.errback()
+            else:
+                self._member.read_slowly(work).addCallback(b"".join).chainDeferred(done)
+
+        self._leases.when_applied(go_on, done.errback)
+        return done
+
+    def _described(self, header: bytes, request: Any) -> Work[list[bytes]]:
+        """A lease, in parts; raises `EtcdError` if this member does not know any more."""
+        found = self._leases.time_to_live(request.ID)
         if found is None:
             response = LeaseTimeToLiveResponse(ID=request.ID, TTL=-1)
         else:
             response = LeaseTimeToLiveResponse(ID=request.ID, TTL=found[0], grantedTTL=found[1])
         keys = self._leases.lessor.keys(request.ID, sys.maxsize) if found and request.keys else []
-        serve(self._member, call, self._with_keys(self._header(), response, keys))
+        return self._with_keys(header, response, keys)
 
     def _with_keys(
         self, header: bytes, response: LeaseTimeToLiveResponse, keys: list[bytes]

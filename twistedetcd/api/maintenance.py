@@ -1,4 +1,4 @@
-"""etcdserverpb.Maintenance, etcdserverpb.Cluster and gRPC's health service: what there is of them."""
+"""etcdserverpb.Maintenance and gRPC's health service: what there is of them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Maintenance:
             "Status": method(self._member, rpc_pb2.StatusRequest, self.status),
             "HashKV": method(self._member, rpc_pb2.HashKVRequest, self.hash_kv),
             "Alarm": method(self._member, rpc_pb2.AlarmRequest, self.alarm),
+            "MoveLeader": method(self._member, rpc_pb2.MoveLeaderRequest, self.move_leader),
         }
 
     def status(self, call: Call, raw: bytes, request: Any) -> None:
@@ -45,6 +46,7 @@ class Maintenance:
             dbSizeInUse=member.pending.size_in_use_bytes(),
             storageVersion=STORAGE_FORMAT.decode(),
             dbSizeQuota=DEFAULT_QUOTA_BYTES,
+            isLearner=member.learner,
             downgradeInfo=rpc_pb2.DowngradeInfo(),
         )
         if not raft.soft_state.lead:
@@ -62,6 +64,11 @@ class Maintenance:
 
         answer(call, self._member.hash(request.revision).addCallback(response))
 
+    def move_leader(self, call: Call, raw: bytes, request: Any) -> None:
+        """MoveLeader."""
+        moved = self._member.move_leader(request.targetID)
+        answer(call, moved.addCallback(lambda _: rpc_pb2.MoveLeaderResponse().SerializeToString()))
+
     def alarm(self, call: Call, raw: bytes, request: Any) -> None:
         """Alarm: listing only."""
         if request.action != rpc_pb2.AlarmRequest.GET:
@@ -70,40 +77,6 @@ class Maintenance:
 
     def _header(self) -> bytes:
         return self._member.header.field(self._member.store.revision, self._member.applied_term)
-
-
-class ClusterAPI:
-    """The membership calls of one member."""
-
-    def __init__(self, member: EtcdServer) -> None:
-        self._member = member
-
-    def methods(self) -> dict[str, Method]:
-        """By name."""
-        return {"MemberList": method(self._member, rpc_pb2.MemberListRequest, self.member_list)}
-
-    def member_list(self, call: Call, raw: bytes, request: Any) -> None:
-        """MemberList."""
-        if request.linearizable:
-            self._member.read(self._member_list, call, request)
-        else:
-            self._member_list(call, request)
-
-    def _member_list(self, call: Call, request: Any) -> None:
-        member = self._member
-        response = rpc_pb2.MemberListResponse()
-        response.header.cluster_id = member.cluster_id
-        response.header.member_id = member.identity.id
-        response.header.raft_term = member.applied_term
-        for one in member.cluster.members:
-            response.members.add(
-                ID=one.id,
-                name=one.name,
-                peerURLs=one.peer_urls,
-                clientURLs=one.client_urls,
-                isLearner=one.is_learner,
-            )
-        call.reply(response.SerializeToString())
 
 
 class Health:

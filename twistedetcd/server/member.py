@@ -23,6 +23,7 @@ from twistedetcd.errors import (
     MemberRemovedError,
     NoLeaderError,
     NotPrimaryError,
+    NotSupportedForLearnerError,
     RequestTooLargeError,
     StoppedError,
     TimeoutError,
@@ -387,6 +388,8 @@ class EtcdServer:
 
     def _begin_turn(self) -> None:
         """Once for all proposals of a turn."""
+        if self.learner:
+            raise NotSupportedForLearnerError
         if self.pending.full or self.applying.full:
             raise TooManyRequestsError
         self._new_deadline()
@@ -414,6 +417,8 @@ class EtcdServer:
             raise self._refusal
         arrived = self._node.reads.arrived  # type: ignore[union-attr]
         if not arrived:
+            if self.learner:
+                raise NotSupportedForLearnerError
             self._new_deadline()
             self._wake()
         arrived.append((execute, call, request, self._deadline))
