@@ -36,6 +36,7 @@ from twistedetcd.protocols.grpc import Method
 from twistedetcd.protocols.turn import Turn
 from twistedetcd.raft.types import Message, Snapshot
 from twistedetcd.server.bootstrap import read_mark
+from twistedetcd.server.clustering import Options
 from twistedetcd.server.committer import Committer
 from twistedetcd.server.exchange import Exchange
 from twistedetcd.server.leases import Leases
@@ -142,9 +143,7 @@ class Assembly:
             request_timeout_seconds=request_timeout_seconds(config),
             election_timeout_seconds=config.election_timeout_ms / 1000,
             compaction_pause_seconds=config.compaction_sleep_interval_seconds,
-            transport=host.transport,
-            version=ETCD_VERSION,
-            strict_reconfiguration=config.strict_reconfig_check,
+            clustering=Options(host.transport, ETCD_VERSION, config.strict_reconfig_check),
             failed=host.failed,
         )
         self.turn.before_writing(member.flush)
@@ -253,7 +252,7 @@ class Assembly:
 
     def send(self, messages: Sequence[Message]) -> None:
         """To the other members."""
-        self.member.peers.send(messages)
+        self.member.clustering.peers.send(messages)
 
     def take_in(self, snapshot: Snapshot) -> Deferred[None]:
         """A snapshot of another member, onto the disk."""

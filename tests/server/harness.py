@@ -34,6 +34,7 @@ from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
 from twistedetcd.raft.types import Entry, HardState, Snapshot
 from twistedetcd.server.bootstrap import AppliedMark, check_log_covers, new_raft, read_mark, restarted_raft
+from twistedetcd.server.clustering import Options
 from twistedetcd.server.committer import Committer
 from twistedetcd.server.exchange import Exchange
 from twistedetcd.server.leases import Leases
@@ -277,9 +278,7 @@ class Running:
             request_timeout_seconds=TIMEOUT_SECONDS,
             election_timeout_seconds=10 * TICK_SECONDS,
             compaction_pause_seconds=0.01,
-            transport=NoPeers(),
-            version="3.6.0",
-            strict_reconfiguration=True,
+            clustering=Options(NoPeers(), "3.6.0"),
             failed=self.failures.append,
         )
         self.turn.before_writing(self.member.flush)

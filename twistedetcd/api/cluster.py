@@ -54,22 +54,24 @@ class ClusterAPI:
     def member_add(self, call: Call, raw: bytes, request: Any) -> None:
         """MemberAdd."""
         urls = parse_peer_urls(request.peerURLs)
-        member, added = self._member.membership.add(urls, request.isLearner)
+        member, added = self._member.clustering.membership.add(urls, request.isLearner)
         response = rpc_pb2.MemberAddResponse(member=_message(member))
         self._answer(call, added, response)
 
     def member_remove(self, call: Call, raw: bytes, request: Any) -> None:
         """MemberRemove."""
-        self._answer(call, self._member.membership.remove(request.ID), rpc_pb2.MemberRemoveResponse())
+        self._answer(
+            call, self._member.clustering.membership.remove(request.ID), rpc_pb2.MemberRemoveResponse()
+        )
 
     def member_update(self, call: Call, raw: bytes, request: Any) -> None:
         """MemberUpdate: as upstream, without a look at the URLs."""
-        updated = self._member.membership.update(request.ID, request.peerURLs)
+        updated = self._member.clustering.membership.update(request.ID, request.peerURLs)
         self._answer(call, updated, rpc_pb2.MemberUpdateResponse())
 
     def member_promote(self, call: Call, raw: bytes, request: Any) -> None:
         """MemberPromote: the leader does it, and says who the members are then."""
-        promoted = self._member.membership.promote(request.ID)
+        promoted = self._member.clustering.membership.promote(request.ID)
         response = rpc_pb2.MemberPromoteResponse()
         answer(call, promoted.addCallback(lambda members: self._response(response, members)))
 

@@ -45,7 +45,7 @@ class LeaseAPI:
     def __init__(self, member: EtcdServer) -> None:
         self._member = member
         self._leases = member.leases
-        member.peers.answers[TIME_TO_LIVE] = self._answer_time_to_live
+        member.clustering.peers.answers[TIME_TO_LIVE] = self._answer_time_to_live
 
     def methods(self) -> dict[str, Method]:
         """By name."""

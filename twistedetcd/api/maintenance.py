@@ -66,7 +66,7 @@ class Maintenance:
 
     def move_leader(self, call: Call, raw: bytes, request: Any) -> None:
         """MoveLeader."""
-        moved = self._member.move_leader(request.targetID)
+        moved = self._member.clustering.move_leader(request.targetID)
         answer(call, moved.addCallback(lambda _: rpc_pb2.MoveLeaderResponse().SerializeToString()))
 
     def alarm(self, call: Call, raw: bytes, request: Any) -> None:

@@ -87,6 +87,12 @@ class RawNode:
         """The current term."""
         return self._raft.term
 
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else has a vote, and this member has one."""
+        tracker = self._raft.tracker
+        return tracker.is_single_voter() and self._raft.id in tracker.configuration.voters
+
     # Calls in.
 
     def bootstrap(self, peers: Sequence[tuple[int, bytes]]) -> None:

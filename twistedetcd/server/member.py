@@ -16,10 +16,8 @@ from twistedetcd.apply.request import Encoder, Request
 from twistedetcd.apply.responses import Header
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import (
-    ConnectionLostError,
     EtcdError,
     LeaderChangedError,
-    LeaderFailedError,
     MemberRemovedError,
     NoLeaderError,
     NotPrimaryError,
@@ -29,24 +27,20 @@ from twistedetcd.errors import (
     TimeoutError,
     TooManyRequestsError,
 )
-from twistedetcd.interfaces import IKV, IApplier, IPeerTransport, IWatchable, Work
+from twistedetcd.interfaces import IKV, IApplier, IWatchable, Work
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.raft.changebytes import decode_change
-from twistedetcd.raft.types import NOBODY, ConfChange, Entry, Snapshot
+from twistedetcd.raft.types import ConfChange, Entry, Snapshot
 from twistedetcd.server.applying import Applying
+from twistedetcd.server.clustering import Clustering, Options
 from twistedetcd.server.committer import Committer
 from twistedetcd.server.exchange import Exchange
 from twistedetcd.server.leases import RENEW, Leases
-from twistedetcd.server.membership import Membership
-from twistedetcd.server.peers import Peers
-from twistedetcd.server.publishing import Publishing
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.server.readindex import Execute
 from twistedetcd.server.slices import CompactionQueue, Hashes, Slices
 from twistedetcd.server.snapshots import Snapshots
 from twistedetcd.server.streams import Streams
-from twistedetcd.server.transfer import Transfer
-from twistedetcd.server.versions import Versions
 from twistedetcd.server.wait import Waiter, Waits
 from twistedetcd.server.watching import WatchDriver
 
@@ -73,9 +67,7 @@ class EtcdServer:
         election_timeout_seconds: How long it takes to find that there is no leader.
         encoder: Gives requests their ids.
         compaction_pause_seconds: Between two slices of a compaction.
-        transport: The way to the other members.
-        version: Of this server, as members of a cluster compare it.
-        strict_reconfiguration: ``--strict-reconfig-check``.
+        clustering: What the member is told of its cluster.
         failed: Called, once, when a member that served clients cannot go on; it has stopped by then.
     """
 
@@ -97,9 +89,7 @@ class EtcdServer:
         request_timeout_seconds: float,
         election_timeout_seconds: float,
         compaction_pause_seconds: float,
-        transport: IPeerTransport,
-        version: str,
-        strict_reconfiguration: bool,
+        clustering: Options,
         failed: Callable[[Failure], None],
     ) -> None:
         self.clock = clock
@@ -139,42 +129,22 @@ class EtcdServer:
         self.compactions = CompactionQueue(self._compacting, self.failed)
         self.leases = leases
         leases.belong_to(self)
-        self.alone = False
-        """Whether nobody else has a vote: then it leads, and need not ask."""
-        self.learner = False
-        """Whether it has none itself."""
         self._node: RaftNode | None = None
         self._committer: Committer | None = None
         self._snapshots: Snapshots | None = None
         self._exchange: Exchange | None = None
-        self._election_timeout_seconds = election_timeout_seconds
-        self._led_since = -2 * election_timeout_seconds
-        """When it last heard of a new leader."""
-        self.peers = Peers(
+        self.clustering = Clustering(
             clock,
-            transport,
-            identity.id,
+            identity,
             cluster,
-            wake,
-            lambda: self.node.raft.lead,
-            self.removed,
-            request_timeout_seconds,
-        )
-        self.peers.answers[RENEW] = leases.answer_renewal
-        self.membership = Membership(
-            clock,
-            cluster,
-            identity.id,
-            self.peers,
+            clustering,
+            self,
             self.new_id,
             wake,
-            strict_reconfiguration,
             request_timeout_seconds,
-            self._members_changed,
+            election_timeout_seconds,
         )
-        self._transfer = Transfer(clock, cluster, identity.id, self.peers.active_since, wake)
-        self._versions = Versions(clock, cluster, identity.id, version, self.peers, self._propose_as_leader)
-        self._publishing = Publishing(clock, identity, cluster, self._propose_own)
+        self.clustering.peers.answers[RENEW] = leases.answer_renewal
 
     # Life.
 
@@ -213,17 +183,12 @@ class EtcdServer:
         node.applied_index, node.applied_term = applied_index, applied_term
         self._proposals = node.proposals
         self._sweep_now()
-        node.on_lead.append(self._lead_changed)
-        node.on_leader.append(self._versions.lead)
-        node.on_follower += [self.leases.follow, self._versions.stop]
+        node.on_follower.append(self.leases.follow)
         node.on_applied.append(self.leases.applied)
         committer.start()
         snapshots.start(node.on_applied)
-        self.membership.start(node)
-        self.peers.start(node, exchange)
-        self._members_changed()
-        self._publishing.start()
-        node.start(campaign=self.alone)
+        self.clustering.start(node, exchange)
+        node.start()
         return self._ready
 
     def stop(self) -> Deferred[None]:
@@ -239,8 +204,7 @@ class EtcdServer:
         assert self._node is not None, "stopped before it was started"
         if self._refusal is not None:
             return self._stop()
-        handed_over = self._transfer.hand_over(self._node, self._election_timeout_seconds)
-        return handed_over.addCallback(lambda _: self._stop())
+        return self.clustering.hand_over().addCallback(lambda _: self._stop())
 
     def _stop(self) -> Deferred[None]:
         assert self._node is not None and self._committer is not None and self._snapshots is not None
@@ -249,7 +213,7 @@ class EtcdServer:
             self._committer.give_up(Failure(StoppedError()))
         self._halt()
         assert self._exchange is not None
-        at_rest = [self._node.stop(), self._snapshots.stop(), self.peers.stop(), self._exchange.stop()]
+        at_rest = [self._node.stop(), self._snapshots.stop(), self.clustering.stop(), self._exchange.stop()]
         committed = self._committer.stop()
         for other in at_rest:
             committed.addBoth(_when, other)
@@ -270,10 +234,7 @@ class EtcdServer:
         self._reading.stop()
         self.applying.stop()
         self._compacting.stop()
-        self._publishing.stop()
-        self._versions.stop()
-        self._transfer.stop()
-        self.membership.fail_all()
+        self.clustering.halt()
         self.leases.stop(error)
         self._waits.fail_all(error)
         self._node.reads.fail_all(error)
@@ -307,26 +268,21 @@ class EtcdServer:
         """Whether something is committed here that is not applied yet."""
         return self.applying.behind
 
-    def _lead_changed(self, lead: int) -> None:
-        if lead != NOBODY:
-            self._led_since = self.clock.seconds()
-        self._transfer.lead_changed(lead)
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else has a vote: then it leads, and need not ask."""
+        return self.clustering.alone
 
-    def _members_changed(self) -> None:
-        """The membership as it is now: what it means for this member."""
-        voters = [voter.id for voter in self.cluster.voters]
-        ourselves = self.cluster.member(self.identity.id)
-        self.alone = not voters or voters == [self.identity.id]
-        self.learner = ourselves is not None and ourselves.is_learner
-        if self.cluster.is_removed(self.identity.id):
-            # The others must hear first that this is committed.
-            self.clock.callLater(self._election_timeout_seconds, self.removed)
+    @property
+    def learner(self) -> bool:
+        """Whether it has none itself."""
+        return self.clustering.learner
 
     def removed(self) -> None:
         """This member is no member any more: it stops."""
         self.failed(Failure(MemberRemovedError()))
 
-    def _propose_own(self, kind: str, message: Any, waiter: Waiter | None) -> None:
+    def propose_own(self, kind: str, message: Any, waiter: Waiter | None) -> None:
         """As `propose`, but never refused: a replayed log may have filled the open batch."""
         data = self._encoder.encode(kind, message.SerializeToString())
         self.node.proposals.append(data)
@@ -350,9 +306,6 @@ class EtcdServer:
             raise NotPrimaryError
         self._pending_requests[id(data)] = (data, Request(kind, message), waiter, self._new_deadline())
         self._wake()
-
-    def _propose_as_leader(self, kind: str, message: Any) -> None:
-        self.propose_as_leader(kind, message.SerializeToString(), message, None)
 
     # Requests.
 
@@ -425,16 +378,7 @@ class EtcdServer:
 
     def ask_leader(self, kind: str, body: bytes) -> Deferred[bytes]:
         """As `Peers.ask_leader`."""
-        return self.peers.ask_leader(kind, body)
-
-    def move_leader(self, to: int) -> Deferred[None]:
-        """
-        Hand over leadership.
-
-        Raises:
-            EtcdError: See `Transfer.move`.
-        """
-        return self._transfer.move(self.node, to, self._request_timeout_seconds)
+        return self.clustering.peers.ask_leader(kind, body)
 
     def flush(self) -> None:
         """The end of a reactor turn."""
@@ -473,20 +417,10 @@ class EtcdServer:
         now = self.clock.seconds()
         self._new_deadline()  # a turn's requests may wait for a slow save, and later ones join them
         self.leases.sweep(now)
-        self._waits.expire(now, self._too_late)
-        self.membership.expire(now, self._too_late)
+        self._waits.expire(now, self.clustering.too_late)
+        self.clustering.expire(now)
         self.applying.expire(now, TimeoutError())
         self.node.reads.retry(now, TimeoutError())
-
-    def _too_late(self, deadline: float) -> EtcdError:
-        """Why a request may not have been carried out in time (upstream's ``parseProposeCtxErr``)."""
-        began = deadline - self._request_timeout_seconds
-        lead = self.node.raft.lead
-        if self._led_since - 2 * self._election_timeout_seconds < began < self._led_since:
-            return LeaderFailedError()
-        if lead == NOBODY or (lead != self.identity.id and self.peers.active_since(lead) is None):
-            return ConnectionLostError()
-        return TimeoutError()
 
     def require_leader(self) -> None:
         """
@@ -518,7 +452,7 @@ class EtcdServer:
         if entry.type:
             change = decode_change(entry)
             if isinstance(change, ConfChange):
-                self.membership.apply(change)
+                self.clustering.apply(change)
             else:
                 self.node.raft.apply_conf_change(change)  # as raft's own, to leave a joint configuration
         elif self.node.is_leader and entry.term == self.node.raft.term:
@@ -535,7 +469,7 @@ class EtcdServer:
     def _check_ready(self) -> None:
         """Clients are served once what this member says of itself is applied, and something of this term."""
         up_to_date = self.node.raft.lead and self.applied_term == self.node.raft.term
-        if up_to_date and self._publishing.done and self.cluster.version and not self._ready.called:
+        if up_to_date and self.clustering.published and not self._ready.called:
             self._ready.callback(None)
 
     # Another store.
@@ -571,8 +505,7 @@ class EtcdServer:
         self._reading.give_up(LeaderChangedError())
         self.compactions.give_up()
         index, term = put_in_place()
-        self._members_changed()
-        self.peers.members_changed()
+        self.clustering.members_changed()
         self.watches.begin_anew()
         self._check_ready()
         self.applying.go_on(index, term)

@@ -217,7 +217,6 @@ class Membership:
         refused = self._cluster.apply(change)
         self._driver.raft.apply_conf_change(change if refused is None else change._replace(node_id=NOBODY))
         if refused is None:
-            self._peers.members_changed()
             self._changed()
         waiting = self._waiting.pop(change.id, None)
         if waiting is not None:

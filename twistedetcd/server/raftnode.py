@@ -106,7 +106,6 @@ class RaftNode:
         self._busy = False
         self._saving: Deferred[None] | None = None
         self._stopped = False
-        self._wants_to_lead = False
         self._awaited = 0
         """The index that must be applied before raft may advance; 0 when it may."""
         self._memory_log = MemoryLog(storage, catch_up_entries)
@@ -148,19 +147,18 @@ class RaftNode:
         """Whether this member leads, as far as it knows."""
         return self._raft.role == Role.LEADER
 
-    def start(self, campaign: bool) -> None:
-        """Begin to tick; with ``campaign``, ask to lead at once: a single member need not wait for others."""
+    def start(self) -> None:
+        """Begin to tick."""
         self._timer = self._clock.callLater(self._tick_seconds, self._tick)
-        self._wants_to_lead = campaign
         self._carry_out()
         self._campaign()
         self._carry_out()
 
     def _campaign(self) -> None:
-        """Raft would refuse before the founding entries are applied, and that may wait for their save."""
-        if self._wants_to_lead and not self._busy:
-            self._wants_to_lead = False
-            self._raft.campaign()
+        """Who has nobody to wait for asks to lead at once, as soon as its log says that it is alone."""
+        raft = self._raft
+        if raft.lead == NOBODY and raft.role is Role.FOLLOWER and not self._busy and raft.alone:
+            raft.campaign()
 
     def stop(self) -> Deferred[None]:
         """
@@ -195,6 +193,8 @@ class RaftNode:
         if self._held_snapshot is not None and self.applied_index >= self._handed_out:
             held, self._held_snapshot = self._held_snapshot, None
             self.step(held)
+        if self._raft.lead == NOBODY:
+            self._campaign()
         if self.proposals and self._raft.lead:
             proposals, self.proposals = self.proposals, []
             if self._in_office:

@@ -15,6 +15,7 @@ from twistedetcd.cluster.version import Version, decide
 from twistedetcd.errors import EtcdError
 from twistedetcd.pb.membership_pb2 import ClusterVersionSetRequest
 from twistedetcd.server.peers import Peers
+from twistedetcd.server.wait import Waiter
 
 LOOK_SECONDS = 4.0
 ANSWER_SECONDS = 1.0
@@ -44,7 +45,7 @@ class Versions:
         ourselves: int,
         own: str,
         peers: Peers,
-        propose: Callable[[str, Any], None],
+        propose: Callable[[str, bytes, Any, Waiter | None], None],
     ) -> None:
         self._clock = clock
         self._cluster = cluster
@@ -91,6 +92,7 @@ class Versions:
         decided = decide(servers, current)
         if decided is not None:
             try:
-                self._propose(kinds.CLUSTER_VERSION_SET, ClusterVersionSetRequest(ver=str(decided)))
+                request = ClusterVersionSetRequest(ver=str(decided))
+                self._propose(kinds.CLUSTER_VERSION_SET, request.SerializeToString(), request, None)
             except EtcdError as error:
                 self._log.debug("The cluster's version was not proposed: {error}", error=error)
