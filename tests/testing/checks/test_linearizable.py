@@ -212,7 +212,7 @@ class WriteTests(MutationCase):
         """A put tells a wrong record before it."""
 
         def mutate(case: Case) -> Case | None:
-            told = [put for put in puts(case) if put.outcome.HasField("prev_kv")]  # type: ignore[union-attr]
+            told = [put for put in puts(case) if put.outcome.HasField("prev_kv")]
             if not told:
                 return None
             answer = copy_of(told[0].outcome)
@@ -296,7 +296,7 @@ class ReadTests(MutationCase):
         for kind in range(3):
 
             def mutate(case: Case, kind: int = kind) -> Case | None:
-                read = first([read for read in reads(case) if read.outcome.kvs])  # type: ignore[union-attr]
+                read = first([read for read in reads(case) if read.outcome.kvs])
                 if read is None:
                     return None
                 answer = wrong(read, kind)
