@@ -28,13 +28,13 @@ from twistedetcd.pb.rpc_pb2 import (
     TxnResponse,
 )
 from twistedetcd.testing.checks import Change, History, Operation, Refused, Rule, Unknown, check, outcome
-from twistedetcd.testing.checks.effects import changed, is_linearizable, revision_of
+from twistedetcd.testing.checks.effects import changed, is_linearizable
 from twistedetcd.testing.checks.timeline import Timeline
 
 
 def acknowledged(case: Case) -> list[Operation]:
     """Writes that were acknowledged, by revision."""
-    return sorted(filter(changed, case.operations), key=revision_of)
+    return sorted(filter(changed, case.operations), key=lambda operation: operation.revision)
 
 
 def puts(case: Case) -> list[Operation]:
@@ -79,7 +79,7 @@ class WriteTests(MutationCase):
 
         def mutate(case: Case) -> Case | None:
             last = acknowledged(case)[-1]
-            return case._replace(changes=case.changes[: revision_of(last) - 2])
+            return case._replace(changes=case.changes[: last.revision - 2])
 
         self.assertCaught(Rule.KEPT, mutate)
 
@@ -87,7 +87,7 @@ class WriteTests(MutationCase):
         """At the revision of an acknowledged write there is something else."""
 
         def mutate(case: Case) -> Case | None:
-            revision = revision_of(acknowledged(case)[-5])
+            revision = acknowledged(case)[-5].revision
             return with_change(case, revision, [put_event(b"z", b"else", revision)])
 
         self.assertCaught(Rule.KEPT, mutate)
@@ -97,7 +97,7 @@ class WriteTests(MutationCase):
 
         def mutate(case: Case) -> Case | None:
             many = [
-                case.changes[revision_of(write) - 2]
+                case.changes[write.revision - 2]
                 for write in acknowledged(case)
                 if isinstance(write.request, TxnRequest)
             ]
@@ -110,7 +110,7 @@ class WriteTests(MutationCase):
         """A write that nobody was told of happens as a whole, or not at all."""
 
         def mutate(case: Case) -> Case | None:
-            told = {revision_of(write) for write in acknowledged(case)}
+            told = {write.revision for write in acknowledged(case)}
             half = [
                 change
                 for change in case.changes
@@ -330,7 +330,7 @@ class ReadTests(MutationCase):
         def mutate(case: Case) -> Case | None:
             for read in reads(case):
                 own = [
-                    revision_of(op)
+                    op.revision
                     for op in case.operations
                     if op.client == read.client
                     and (op.returned_at or read.called_at) < read.called_at

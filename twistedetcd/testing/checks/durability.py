@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from twistedetcd.pb.kv_pb2 import Event
-from twistedetcd.testing.checks.effects import changed, effects, revision_of
+from twistedetcd.testing.checks.effects import changed, effects
 from twistedetcd.testing.checks.history import Change, Operation, Witness
 from twistedetcd.testing.checks.rules import Rule, Violation
 
@@ -21,7 +21,7 @@ def check_durability(operations: Sequence[Operation], members: Mapping[str, Witn
     writes = [operation for operation in operations if changed(operation)]
     for name, history in members.items():
         for write in writes:
-            revision = revision_of(write)
+            revision = write.revision
             if revision <= history.base_revision:
                 continue
             change = history.change(revision)

@@ -22,8 +22,7 @@ from twistedetcd.pb.rpc_pb2 import (
     TxnResponse,
 )
 from twistedetcd.pb.v3lock_pb2 import LockRequest, LockResponse, UnlockRequest
-from twistedetcd.testing.checks.history import Operation, Refused
-from twistedetcd.testing.checks.outcomes import response
+from twistedetcd.testing.checks.history import Operation, Refused, Unknown
 
 KEY_VALUE = (RangeRequest, PutRequest, DeleteRangeRequest, TxnRequest)
 _ORDERED = (
@@ -35,14 +34,6 @@ _ORDERED = (
     LockRequest,
     UnlockRequest,
 )
-
-
-def revision_of(operation: Operation) -> int:
-    """The revision that the answer was given at; 0 if there is none."""
-    answer = response(operation.outcome)
-    if answer is None or "header" not in answer.DESCRIPTOR.fields_by_name:
-        return 0
-    return int(answer.header.revision)  # type: ignore[attr-defined]
 
 
 def _local(operation: RequestOp) -> bool:
@@ -69,7 +60,7 @@ def _txn_changed(answer: TxnResponse) -> bool:
 
 def changed(operation: Operation) -> bool:
     """Whether the answer says that this made the revision of its header."""
-    match response(operation.outcome):
+    match operation.outcome:
         case PutResponse():
             return True
         case DeleteRangeResponse(deleted=deleted):
@@ -96,7 +87,7 @@ def effects(operation: Operation) -> Effects:
     """What the answer to a Put, DeleteRange or Txn says that was done."""
     puts: list[tuple[bytes, bytes | None]] = []
     deleted = 0
-    for request, answer in _parts(operation.request, response(operation.outcome)):
+    for request, answer in _parts(operation.request, operation.outcome):
         if isinstance(request, PutRequest):
             puts.append((request.key, None if request.ignore_value else request.value))
         elif isinstance(answer, DeleteRangeResponse):
@@ -104,13 +95,13 @@ def effects(operation: Operation) -> Effects:
     return Effects(puts, deleted)
 
 
-def _parts(request: Message, answer: Message | None) -> Iterator[tuple[Message, Message]]:
+def _parts(request: Message, answer: object) -> Iterator[tuple[Message, Message]]:
     if isinstance(request, TxnRequest) and isinstance(answer, TxnResponse):
         taken = request.success if answer.succeeded else request.failure
         for asked, told in zip(taken, answer.responses, strict=False):
             kind = asked.WhichOneof("request") or ""
             yield from _parts(getattr(asked, kind), getattr(told, kind.replace("request", "response")))
-    elif answer is not None:
+    elif isinstance(answer, Message):
         yield request, answer
 
 
@@ -122,7 +113,7 @@ def unplaced_writes(operation: Operation) -> list[Message]:
     """
     if isinstance(operation.outcome, Refused):
         return []
-    answer = response(operation.outcome)
+    answer = operation.outcome
     match operation.request:
         case LeaseRevokeRequest():
             return [operation.request]
@@ -134,9 +125,9 @@ def unplaced_writes(operation: Operation) -> list[Message]:
             put = PutRequest(key=key, lease=int(key.rpartition(b"/")[2], 16))
             enter: Message = TxnRequest(compare=[absent], success=[RequestOp(request_put=put)])
             # Whoever gives up leaves the line.
-            return [enter] if answer is not None else [enter, DeleteRangeRequest(key=key)]
+            return [enter] if isinstance(answer, LockResponse) else [enter, DeleteRangeRequest(key=key)]
         case PutRequest() | DeleteRangeRequest() | TxnRequest():
-            return [operation.request] if answer is None else []
+            return [operation.request] if isinstance(answer, Unknown) else []
     return []
 
 
@@ -156,7 +147,7 @@ class Reach(NamedTuple):
 
 
 def reaches(request: Message) -> Iterator[Reach]:
-    """All that a request may change, whichever branch it takes."""
+    """All that a Put, DeleteRange or Txn may change, whichever branch it takes."""
     match request:
         case PutRequest():
             yield Reach(request.key, b"", None if request.ignore_value else request.value)
@@ -167,5 +158,3 @@ def reaches(request: Message) -> Iterator[Reach]:
                 kind = operation.WhichOneof("request")
                 if kind is not None:
                     yield from reaches(getattr(operation, kind))
-        case LeaseRevokeRequest():
-            yield Reach(b"\0", b"\0", None)

@@ -9,7 +9,8 @@ from google.protobuf.message import Message
 
 from twistedetcd.errors import CompactedError, EtcdError
 from twistedetcd.pb.kv_pb2 import Event
-from twistedetcd.testing.checks.effects import Reach, reaches, revision_of, unplaced_writes
+from twistedetcd.pb.rpc_pb2 import LeaseRevokeRequest
+from twistedetcd.testing.checks.effects import Reach, reaches, unplaced_writes
 from twistedetcd.testing.checks.history import Change, Operation
 from twistedetcd.testing.checks.model import Model
 from twistedetcd.testing.checks.ranges import inside
@@ -43,30 +44,36 @@ class Candidates:
         """
         self._by_key: dict[tuple[bytes, bytes | None], list[Candidate]] = {}
         self._by_range: list[tuple[Reach, Candidate]] = []
+        self._by_lease: dict[int, list[Candidate]] = {}
         for operation in operations:
             for request in unplaced_writes(operation):
                 # A lock's answer comes long after its place in the line.
-                told = revision_of(operation) if request is operation.request else 0
+                told = operation.revision if request is operation.request else 0
                 candidate = Candidate(operation, request, known(operation.called_at), told)
+                if isinstance(request, LeaseRevokeRequest):
+                    self._by_lease.setdefault(request.ID, []).append(candidate)
                 for reach in dict.fromkeys(reaches(request)):
                     if reach.range_end:
                         self._by_range.append((reach, candidate))
                     else:
                         self._by_key.setdefault((reach.key, reach.value), []).append(candidate)
 
-    def _near(self, event: Event) -> Iterator[Candidate]:
+    def _near(self, model: Model, event: Event) -> Iterator[Candidate]:
+        """Those that may do this first; only deletes have ranges."""
         key = event.kv.key
         if event.type == Event.PUT:
             yield from self._by_key.get((key, event.kv.value), ())
         yield from self._by_key.get((key, None), ())
-        for reach, candidate in self._by_range:
-            if inside(key, reach.key, reach.range_end):
-                yield candidate
+        if event.type == Event.DELETE:
+            yield from self._by_lease.get(lease_of(model, key), ())
+            for reach, candidate in self._by_range:
+                if inside(key, reach.key, reach.range_end):
+                    yield candidate
 
     def of(self, model: Model, change: Change) -> list[Candidate]:
         """Those whose effect a revision can be, on top of a model of all before it."""
         found: dict[int, Candidate] = {}
-        for candidate in self._near(change.events[0]):
+        for candidate in self._near(model, change.events[0]):
             possible = candidate.after < change.revision and candidate.revision in (0, change.revision)
             if possible and id(candidate) not in found and _does(model, candidate.request, change):
                 found[id(candidate)] = candidate
@@ -118,10 +125,11 @@ def assign(options: dict[int, list[Candidate]]) -> dict[int, Candidate]:
 
 def ended_lease(model: Model, events: Sequence[Event]) -> int:
     """The lease whose end a revision looks like, as it only deletes keys of one lease; or 0."""
-    leases = {0 if event.type == Event.PUT else _lease(model, event.kv.key) for event in events}
+    leases = {0 if event.type == Event.PUT else lease_of(model, event.kv.key) for event in events}
     return leases.pop() if len(leases) == 1 else 0
 
 
-def _lease(model: Model, key: bytes) -> int:
+def lease_of(model: Model, key: bytes) -> int:
+    """The lease that a key is attached to, or 0."""
     item = model.get(key)
     return item.lease if item is not None else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from google.protobuf.message import Message
@@ -48,6 +48,7 @@ class Operation:
         outcome: What came of it.
         member: Who was asked.  A member that starts again may answer serializable reads with less than
             before, so it needs a new name then.
+        revision: That of the answer's header; 0 if there is none.
     """
 
     client: str
@@ -56,6 +57,11 @@ class Operation:
     request: Message
     outcome: Message | Refused | Unknown
     member: str = ""
+    revision: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        header = getattr(self.outcome, "header", None)
+        object.__setattr__(self, "revision", 0 if header is None else header.revision)
 
     @property
     def kind(self) -> str:

@@ -24,7 +24,6 @@ from twistedetcd.pb.rpc_pb2 import (
     LeaseTimeToLiveResponse,
     PutRequest,
 )
-from twistedetcd.testing.checks.effects import revision_of
 from twistedetcd.testing.checks.history import Change, Operation, Refused, Unknown, Witness
 from twistedetcd.testing.checks.rules import Rule, Violation
 from twistedetcd.testing.checks.timeline import Timeline
@@ -221,7 +220,7 @@ def _check_keys(
         ends[lease].append((revision, None))
     for operation in operations:
         request = operation.request
-        revision = revision_of(operation)
+        revision = operation.revision
         if isinstance(request, LeaseRevokeRequest) and witness.base_revision <= revision:
             ends[request.ID].append((revision, operation))
     if not ends:

@@ -13,12 +13,11 @@ from math import inf
 from typing import Any, NamedTuple
 
 from twistedetcd.errors import CompactedError, EtcdError
-from twistedetcd.pb.rpc_pb2 import CompactionRequest, RangeRequest
-from twistedetcd.testing.checks.effects import KEY_VALUE, changed, is_linearizable, revision_of
+from twistedetcd.pb.rpc_pb2 import CompactionRequest, CompactionResponse, RangeRequest
+from twistedetcd.testing.checks.effects import KEY_VALUE, changed, is_linearizable
 from twistedetcd.testing.checks.explaining import Candidate, Candidates, assign, ended_lease
 from twistedetcd.testing.checks.history import Change, Operation, Witness
 from twistedetcd.testing.checks.model import Model
-from twistedetcd.testing.checks.outcomes import response
 from twistedetcd.testing.checks.rules import Rule, Violation
 from twistedetcd.testing.checks.timeline import Highest, Timeline
 from twistedetcd.testing.checks.unwitnessed import check_records
@@ -48,7 +47,9 @@ def check_order(operations: Sequence[Operation], witness: Witness | None, timeli
         witness: What happened, if that is known.
         timeline: Made of the same operations.
     """
-    witness = witness or Witness([], base_revision=max(map(revision_of, operations), default=1))
+    witness = witness or Witness(
+        [], base_revision=max((operation.revision for operation in operations), default=1)
+    )
     return _Replay(operations, witness, timeline).run()
 
 
@@ -61,7 +62,7 @@ class _Replay:
         self._writes: defaultdict[int, list[Operation]] = defaultdict(list)
         self._answers: defaultdict[int, list[Operation]] = defaultdict(list)
         for operation in operations:
-            revision = revision_of(operation)
+            revision = operation.revision
             if revision:
                 (self._writes if changed(operation) else self._answers)[revision].append(operation)
         self._candidates = Candidates(operations, timeline.known)
@@ -73,7 +74,7 @@ class _Replay:
     def run(self) -> Order:
         self._found += self._check_times()
         first, last = self._witness.base_revision, self._witness.revision
-        unwitnessed = [operation for operation in self._operations if 0 < revision_of(operation) <= first]
+        unwitnessed = [operation for operation in self._operations if 0 < operation.revision <= first]
         if first > 1:
             self._found += check_records(unwitnessed)
         for answer in self._answers[first] if self._witness.base or first == 1 else ():
@@ -98,12 +99,12 @@ class _Replay:
                 (operation.returned_at, operation.request.revision)
                 for operation in self._operations
                 if isinstance(operation.request, CompactionRequest)
-                and response(operation.outcome) is not None
+                and isinstance(operation.outcome, CompactionResponse)
                 and operation.returned_at is not None
             ]
         )
         for operation in self._operations:
-            revision, known = revision_of(operation), self._timeline.known(operation.called_at)
+            revision, known = operation.revision, self._timeline.known(operation.called_at)
             if not revision or not is_linearizable(operation.request):
                 continue
             if changed(operation) and revision <= known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from twistedetcd.testing.checks.effects import is_linearizable, revision_of
+from twistedetcd.testing.checks.effects import is_linearizable
 from twistedetcd.testing.checks.history import Operation
 from twistedetcd.testing.checks.rules import Rule, Violation
 from twistedetcd.testing.checks.timeline import Highest
@@ -20,13 +20,13 @@ def check_monotonic(operations: Sequence[Operation]) -> Iterator[Violation]:
     """
     views: defaultdict[tuple[str, str | None], list[Operation]] = defaultdict(list)
     for operation in operations:
-        if revision_of(operation) and operation.returned_at is not None:
+        if operation.revision and operation.returned_at is not None:
             member = None if is_linearizable(operation.request) else operation.member
             views[operation.client, member].append(operation)
     for view in views.values():
-        highest = Highest([(op.returned_at, revision_of(op)) for op in view if op.returned_at is not None])
+        highest = Highest([(op.returned_at, op.revision) for op in view if op.returned_at is not None])
         for operation in view:
-            revision, before = revision_of(operation), highest.before(operation.called_at)
+            revision, before = operation.revision, highest.before(operation.called_at)
             if before is not None and revision < before:
                 text = f"told of revision {revision} after {before}"
                 yield Violation(Rule.MONOTONIC, text, [operation])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from google.protobuf.message import Message
-
 from twistedetcd import errors
 from twistedetcd.errors import Code, EtcdError
 from twistedetcd.testing.checks.history import Refused, Unknown
@@ -55,8 +53,3 @@ def outcome(code: Code, text: str) -> Refused | Unknown:
     """
     definite = text in DEFINITE or code is Code.UNIMPLEMENTED
     return Refused(code, text) if definite else Unknown(f"{code.name} {text}")
-
-
-def response(operation_outcome: Message | Refused | Unknown) -> Message | None:
-    """What was answered, unless it was an error or nothing."""
-    return None if isinstance(operation_outcome, Refused | Unknown) else operation_outcome

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from math import inf
 
-from twistedetcd.testing.checks.effects import is_linearizable, revision_of
+from twistedetcd.testing.checks.effects import is_linearizable
 from twistedetcd.testing.checks.history import History
 
 
@@ -46,7 +46,7 @@ class Timeline:
         told: list[tuple[float, int]] = []
         missed: list[tuple[int, float]] = []
         for operation in history.operations:
-            revision = revision_of(operation)
+            revision = operation.revision
             if revision and operation.returned_at is not None:
                 told.append((operation.returned_at, revision))
                 if is_linearizable(operation.request):

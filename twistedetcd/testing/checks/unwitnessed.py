@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.pb.rpc_pb2 import PutRequest, RangeRequest, RangeResponse
-from twistedetcd.testing.checks.effects import changed, effects, revision_of
+from twistedetcd.testing.checks.effects import changed, effects
 from twistedetcd.testing.checks.history import Operation
 from twistedetcd.testing.checks.rules import Rule, Violation
 
@@ -24,7 +24,7 @@ def check_records(operations: Sequence[Operation]) -> Iterator[Violation]:
     for operation in operations:
         if changed(operation):
             for key, _ in effects(operation).puts:
-                insort(written.setdefault(key, []), revision_of(operation))
+                insort(written.setdefault(key, []), operation.revision)
     for operation in operations:
         request, answer = operation.request, operation.outcome
         if not isinstance(request, RangeRequest) or not isinstance(answer, RangeResponse):
@@ -44,7 +44,7 @@ def _same_records(operations: Sequence[Operation]) -> Iterator[Violation]:
     for operation in operations:
         request, answer = operation.request, operation.outcome
         if isinstance(request, PutRequest) and changed(operation) and not request.ignore_value:
-            item = KeyValue(key=request.key, value=request.value, mod_revision=revision_of(operation))
+            item = KeyValue(key=request.key, value=request.value, mod_revision=operation.revision)
             yield from _compare(known, item, operation)
     for operation in operations:
         request, answer = operation.request, operation.outcome

@@ -57,6 +57,33 @@ def wanted_events(witness: Witness) -> list[Wanted]:
     return result
 
 
+class _Everything:
+    """All that happened, and what of it a watch wants; many want the same."""
+
+    def __init__(self, witness: Witness | None) -> None:
+        self._witness = witness
+        self._events: list[Wanted] | None = None
+        self._selected: dict[tuple[bytes, bytes, frozenset[int]], list[Wanted]] = {}
+
+    def of(self, request: WatchCreateRequest) -> list[Wanted]:
+        """All that a watch wants, from the first revision on."""
+        key, range_end, filters = request.key or b"\0", request.range_end, frozenset(request.filters)
+        selected = self._selected.get((key, range_end, filters))
+        if selected is None:
+            if self._events is None:
+                self._events = wanted_events(self._witness) if self._witness is not None else []
+            unwanted = [
+                WatchCreateRequest.NOPUT in filters,
+                WatchCreateRequest.NODELETE in filters,
+            ]  # by the number of the event's type
+            selected = self._selected[key, range_end, filters] = [
+                wanted
+                for wanted in self._events
+                if inside(wanted.event.kv.key, key, range_end) and not unwanted[wanted.event.type]
+            ]
+        return selected
+
+
 def check_watches(history: History, witness: Witness | None, settled: bool) -> Iterator[Violation]:
     """
     Check all watches, and who goes on for whom.
@@ -73,9 +100,9 @@ def check_watches(history: History, witness: Witness | None, settled: bool) -> I
             if isinstance(operation.request, CompactionRequest) and not isinstance(operation.outcome, Refused)
         ]
     )
-    everything = wanted_events(witness) if witness is not None else []
+    everything = _Everything(witness)
     for watch in history.watches:
-        told = _Told(watch, witness, everything, compactions)
+        told = _Told(watch, witness, everything.of(watch.request), compactions)
         yield from told.check()
         if settled and watch.ended_at is None:
             yield from told.check_finished()
@@ -97,31 +124,18 @@ class _Told:
     """One watch, response by response."""
 
     def __init__(
-        self, watch: Watch, witness: Witness | None, everything: Sequence[Wanted], compactions: Highest
+        self, watch: Watch, witness: Witness | None, wanted: Sequence[Wanted], compactions: Highest
     ) -> None:
         self._watch, self._witness, self._compactions = watch, witness, compactions
-        self._wanted = self._select(everything)
-        self._at = 0  # how much of that was told, or was not there any more
+        self._wanted = wanted
+        # How much of that was told, or was not there any more.
+        self._at = bisect_left(wanted, watch.start_revision or inf, key=lambda wanted: wanted.revision)
         self._last = 0  # the last revision told
         self._told: set[tuple[int, int, bytes, int]] = set()
         self._bookmark = 0
         self._whole = True  # whether the last revision may be told no more of
         self._ended = ""
         self._compacted: int | None = None
-
-    def _select(self, everything: Sequence[Wanted]) -> list[Wanted]:
-        request, start = self._watch.request, self._watch.start_revision
-        unwanted = {
-            Event.EventType.PUT: WatchCreateRequest.NOPUT in request.filters,
-            Event.EventType.DELETE: WatchCreateRequest.NODELETE in request.filters,
-        }
-        key = request.key or b"\0"
-        first = bisect_left(everything, start or inf, key=lambda wanted: wanted.revision)
-        return [
-            wanted
-            for wanted in everything[first:]
-            if inside(wanted.event.kv.key, key, request.range_end) and not unwanted[wanted.event.type]
-        ]
 
     def _broken(self, rule: Rule, text: str) -> Violation:
         return Violation(rule, text, [self._watch])
