@@ -21,8 +21,8 @@ nothing is found.
 Never: anything that a correct server may do, reported.
 May import pb and errors.
 
-Inside, imports point down: check; durability, watches, leases, locks, hashes, monotonic; linearizable;
-explaining, unwitnessed; timeline, effects; model; attempt; ranges; outcomes; history; rules.
+Inside, imports point down: check; linearizable, monotonic, watches, leases, locks, durability, hashes;
+explaining, unwitnessed; wanted, timeline; effects; model; attempt; ranges; outcomes; history; rules.
 """
 
 from twistedetcd.testing.checks.check import check

@@ -120,6 +120,7 @@ def unplaced_writes(operation: Operation) -> list[Message]:
         case UnlockRequest(key=key):
             return [DeleteRangeRequest(key=key)]
         case LockRequest() as request:
+            # Of one who brought no lease, nobody but the server knows the key before the answer.
             key = answer.key if isinstance(answer, LockResponse) else b"%s/%x" % (request.name, request.lease)
             absent = Compare(target=Compare.CREATE, key=key)
             put = PutRequest(key=key, lease=int(key.rpartition(b"/")[2], 16))

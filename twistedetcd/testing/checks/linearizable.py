@@ -29,12 +29,10 @@ class Order(NamedTuple):
 
     Attributes:
         violations: What is wrong.
-        makers: Who made each revision of the witness; ``None`` where a lease ended by itself, or nobody did.
         ended: The leases that ended by themselves, by revision.
     """
 
     violations: list[Violation]
-    makers: dict[int, Operation | None]
     ended: dict[int, int]
 
 
@@ -86,7 +84,8 @@ class _Replay:
         for revision in sorted({*self._writes, *self._answers}):
             if revision > last:
                 self._found += self._beyond(revision)
-        return Order(self._found, self._explain(), self._ended)
+        self._found += self._explain()
+        return Order(self._found, self._ended)
 
     # The order, and the clock.
 
@@ -185,25 +184,20 @@ class _Replay:
             text = f"the model says {_brief([expected])}"
             self._found.append(Violation(Rule.ANSWER, text, [operation]))
 
-    def _explain(self) -> dict[int, Operation | None]:
+    def _explain(self) -> Iterator[Violation]:
+        """Find out who made the revisions that nobody claims."""
         # Ends of leases explain themselves, so others choose first.
         options = dict(sorted(self._options.items(), key=lambda item: item[0] in self._ended))
         chosen = assign(options)
-        makers: dict[int, Operation | None] = {}
-        for change in self._witness.changes:
-            revision = change.revision
-            if revision in options:
-                maker = chosen[revision].operation if revision in chosen else None
-                if maker is None and revision not in self._ended:
-                    text = f"nobody can have made revision {revision}: {_brief(change.events)}"
-                    records = [option.operation for option in options[revision]]
-                    self._found.append(Violation(Rule.EXPLAINED, text, records))
-                elif maker is not None:
-                    self._ended.pop(revision, None)
-            else:
-                maker = self._writes[revision][0]
-            makers[revision] = maker
-        return makers
+        for revision, candidates in options.items():
+            if revision in chosen:
+                self._ended.pop(revision, None)
+            elif revision not in self._ended:
+                change = self._witness.change(revision)
+                assert change is not None
+                text = f"nobody can have made revision {revision}: {_brief(change.events)}"
+                records = [candidate.operation for candidate in candidates]
+                yield Violation(Rule.EXPLAINED, text, records)
 
 
 def _brief(messages: Sequence[Any]) -> str:
