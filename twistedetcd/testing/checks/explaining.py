@@ -95,8 +95,7 @@ def assign(options: dict[int, list[Candidate]]) -> dict[int, Candidate]:
     Give each revision a candidate of its own, as far as that is possible.
 
     Args:
-        options: For each revision those that it can be the effect of; who stands first is served first, and
-            keeps one.  (Augmenting paths: Kuhn's matching.)
+        options: For each revision those that it can be the effect of.  (Augmenting paths: Kuhn's matching.)
     """
     holder: dict[int, int] = {}  # id of a candidate: the revision that has it
     chosen: dict[int, Candidate] = {}

@@ -29,7 +29,7 @@ class Order(NamedTuple):
 
     Attributes:
         violations: What is wrong.
-        ended: The leases that ended by themselves, by revision.
+        ended: The leases that ended by themselves, by revision; only where nothing else can have happened.
     """
 
     violations: list[Violation]
@@ -133,15 +133,20 @@ class _Replay:
             for write in writes:
                 self._acknowledged(write, change)
         else:
-            options = self._candidates.of(self._model, change)
-            begun = min((option.operation.called_at for option in options), default=-inf)
-            lease = ended_lease(self._model, change.events)
-            if lease:
-                self._ended[change.revision] = lease
-                begun = -inf
-            self._options[change.revision] = options
+            begun = self._unclaimed(change)
         self._begun = max(self._begun, begun)
         self._model.commit(change.events)
+
+    def _unclaimed(self, change: Change) -> float:
+        """Note who may have made a revision; returns when the first of those called, if somebody did."""
+        candidates = self._candidates.of(self._model, change)
+        lease = ended_lease(self._model, change.events)
+        if not lease:
+            self._options[change.revision] = candidates
+            return min((candidate.operation.called_at for candidate in candidates), default=-inf)
+        if not candidates:  # Otherwise it may be that somebody deleted these keys.
+            self._ended[change.revision] = lease
+        return -inf
 
     def _acknowledged(self, write: Operation, change: Change) -> None:
         try:
@@ -186,13 +191,9 @@ class _Replay:
 
     def _explain(self) -> Iterator[Violation]:
         """Find out who made the revisions that nobody claims."""
-        # Ends of leases explain themselves, so others choose first.
-        options = dict(sorted(self._options.items(), key=lambda item: item[0] in self._ended))
-        chosen = assign(options)
-        for revision, candidates in options.items():
-            if revision in chosen:
-                self._ended.pop(revision, None)
-            elif revision not in self._ended:
+        chosen = assign(self._options)
+        for revision, candidates in self._options.items():
+            if revision not in chosen:
                 change = self._witness.change(revision)
                 assert change is not None
                 text = f"nobody can have made revision {revision}: {_brief(change.events)}"
