@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from tests.testing.checks.mutations import (
     Case,
     MutationCase,
@@ -29,6 +31,7 @@ from twistedetcd.pb.rpc_pb2 import (
 )
 from twistedetcd.testing.checks import Change, History, Operation, Refused, Rule, Unknown, check, outcome
 from twistedetcd.testing.checks.effects import changed, is_linearizable
+from twistedetcd.testing.checks.explaining import Candidate, assign
 from twistedetcd.testing.checks.timeline import Timeline
 
 
@@ -341,6 +344,30 @@ class ReadTests(MutationCase):
             return None
 
         self.assertCaught(Rule.MONOTONIC, mutate)
+
+
+class AssignTests(SynchronousTestCase):
+    """Who made which of the revisions that nobody claims."""
+
+    def chosen(self, options: dict[int, str]) -> dict[int, str]:
+        """Candidates are letters, here."""
+        candidates = {
+            name: Candidate(Operation(name, 0, None, PutRequest(), Unknown("")), PutRequest(), 0, 0)
+            for name in "abc"
+        }
+        found = assign(
+            {revision: [candidates[name] for name in names] for revision, names in options.items()}
+        )
+        return {revision: candidate.operation.client for revision, candidate in found.items()}
+
+    def test_gives_way(self) -> None:
+        """Who could have made several revisions leaves one to him who could have made no other."""
+        self.assertEqual({2: "c", 3: "a", 4: "b"}, self.chosen({2: "abc", 3: "a", 4: "ab"}))
+        self.assertEqual({2: "b", 3: "a"}, self.chosen({2: "ab", 3: "a"}))
+
+    def test_once(self) -> None:
+        """Nobody makes two; then one revision is left over, and another that nobody can have made."""
+        self.assertEqual({2: "a"}, self.chosen({2: "a", 3: "a", 4: ""}))
 
 
 class SmallTests(MutationCase):

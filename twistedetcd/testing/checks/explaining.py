@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from twistedetcd.errors import CompactedError, EtcdError
 from twistedetcd.pb.kv_pb2 import Event
 from twistedetcd.pb.rpc_pb2 import LeaseRevokeRequest
+from twistedetcd.pb.v3lock_pb2 import LockRequest
 from twistedetcd.testing.checks.effects import Reach, reaches, unplaced_writes
 from twistedetcd.testing.checks.history import Change, Operation
 from twistedetcd.testing.checks.model import Model
@@ -48,7 +49,7 @@ class Candidates:
         for operation in operations:
             for request in unplaced_writes(operation):
                 # A lock's answer comes long after its place in the line.
-                told = operation.revision if request is operation.request else 0
+                told = 0 if isinstance(operation.request, LockRequest) else operation.revision
                 candidate = Candidate(operation, request, known(operation.called_at), told)
                 if isinstance(request, LeaseRevokeRequest):
                     self._by_lease.setdefault(request.ID, []).append(candidate)
