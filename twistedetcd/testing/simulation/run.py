@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from twistedetcd.pb.rpc_pb2 import RangeRequest, RangeResponse
 from twistedetcd.testing.checks import History, Unknown, Violation, Witness, check
@@ -111,6 +112,19 @@ class Simulation:
         Args:
             seconds: How long things go wrong.
         """
+        globalLogPublisher.addObserver(self._logged)
+        try:
+            return self._run(seconds)
+        finally:
+            globalLogPublisher.removeObserver(self._logged)
+
+    def _logged(self, event: LogEvent) -> None:
+        """What a member logs as a failure nobody expected."""
+        failure = event.get("log_failure")
+        if failure is not None:
+            self.world.problem("", f"logged: {formatEvent(event)} {failure.getTraceback()}")
+
+    def _run(self, seconds: float) -> Outcome:
         world, cluster = self.world, self.cluster
         cluster.start()
         if not cluster.wait_until(lambda: all(m.serves for m in cluster.machines), STARTED_SECONDS):
