@@ -3,9 +3,8 @@ simulation: whole servers in one process, on one clock and one seed; disks, cloc
 
 ``run.py`` puts a run together: a cluster of machines (``cluster.py``, ``machine.py``), clients that use all
 that is served (``clients.py``, ``watchers.py``), and what goes wrong (``nemesis.py``).  In the end everything
-is mended, and `twistedetcd.testing.checks` says whether what the clients saw is allowed.  The members
-themselves tell what they apply (``chronicle.py``).  ``python -m twistedetcd.testing.simulate --seed N`` replays
-a seed.
+is mended, and `twistedetcd.testing.checks` says whether what the clients saw is allowed.  The members tell
+what they apply (``chronicle.py``).  ``python -m twistedetcd.testing.simulate --seed N`` replays a seed.
 
 Yours to change: what clients do (``ACTIONS``), what goes wrong (``KINDS``).
 With care: what a crash leaves, and when what was done in a thread is known: tamer than the world finds
