@@ -24,7 +24,7 @@ REACTORS := epoll poll select asyncio
 # How long each fuzzer runs.
 SECONDS ?= 60
 
-.PHONY: help run test test-reactors check bench bench-raft fuzz fuzz-raft fuzz-disk proto tools
+.PHONY: help run test test-reactors check bench bench-raft fuzz fuzz-raft fuzz-disk simulate proto tools
 .DELETE_ON_ERROR:
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo "make fuzz [SECONDS=...]           what nobody would send, for so long to each parser"
 	@echo "make fuzz-raft [SEEDS=... STEPS=...]  simulated clusters of raft members, 2000 seeds of 1000 steps"
 	@echo "make fuzz-disk [SEEDS=500]        crash a member on a simulated disk"
+	@echo "make simulate [SEEDS=1-500 MEMBERS='3 5' SECONDS=120]  clusters of servers, in trouble"
 	@echo "make proto                        twistedetcd/pb/*.proto -> *_pb2.py and *_pb2.pyi"
 
 run: $(VENV)/run.stamp
@@ -75,6 +76,16 @@ fuzz-raft: $(VENV)/dev.stamp
 fuzz-disk: SEEDS ?= 500
 fuzz-disk: $(VENV)/dev.stamp
 	SEEDS=$(SEEDS) $(BIN)/python -m twisted.trial tests.disk.test_lives
+
+# Each seed is a cluster with its clients, and what goes wrong.
+simulate: SEEDS ?= 1-100
+simulate: MEMBERS ?= 3 5
+simulate: SECONDS = 60
+simulate: $(VENV)/dev.stamp
+	@set -e; for members in $(MEMBERS); do \
+	    $(BIN)/python -m twistedetcd.testing.simulate --seeds $(SEEDS) --seconds $(SECONDS) \
+	        --members $$members --jobs $$(nproc) $(ARGS); \
+	done
 
 proto: $(VENV)/dev.stamp
 	$(BIN)/python -m twistedetcd.pb.generate

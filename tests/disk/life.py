@@ -6,25 +6,22 @@ import contextlib
 import dataclasses
 import errno
 import os
-import pickle
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
-from zlib import crc32
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from tests.server.harness import Client, Parts, Running, Writer
 from twistedetcd.apply import request as kinds
-from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.config import Config, parse
 from twistedetcd.disk import Disk
 from twistedetcd.errors import EtcdError
 from twistedetcd.files.simulated import SimulatedFiles
-from twistedetcd.interfaces import Batch, IFiles
 from twistedetcd.pb.kv_pb2 import KeyValue
 from twistedetcd.pb.rpc_pb2 import PutRequest, PutResponse
+from twistedetcd.testing.simulation.journal import JournalBackend
 from twistedetcd.wal.opening import LogOptions
 
 CONFIG: Config = parse(["--data-dir=/var/lib/one", "--fsync-in=reactor"], {}, lambda path: b"")
@@ -32,49 +29,6 @@ SEGMENT_BYTES = 4096
 LIVES = 5
 WAL_DIRS = (None, "/mnt/log/wal")  # beside the rest, or on a disk of its own
 NEVER = 1 << 30  # so many changes are not made
-
-
-class JournalBackend(MemoryBackend):
-    """
-    An engine in memory that is durable by way of a journal: each batch is one record, written and synced.
-
-    After a crash it holds all batches up to the first that is not whole.
-    """
-
-    durable = True
-
-    def __init__(self, files: IFiles, directory: str) -> None:
-        super().__init__()
-        path = f"{directory}/journal"
-        if files.exists(path):
-            self._file = files.open(path)
-        else:
-            self._file = files.open(path, create=True)
-        self._offset = self._count = 0
-        while (batch := self._read()) is not None:
-            super().write(batch)
-        self._file.sync()
-        files.sync_directory(directory)
-
-    def _read(self) -> Batch | None:
-        head = self._file.read(self._offset, 12)
-        length, check, count = (int.from_bytes(head[at : at + 4], "big") for at in (0, 4, 8))
-        data = self._file.read(self._offset + 12, length)
-        if not length or len(data) < length or crc32(data) != check or count != self._count:
-            return None
-        self._offset += 12 + length
-        self._count += 1
-        batch: Batch = pickle.loads(data)
-        return batch
-
-    def write(self, batch: Batch) -> None:
-        data = pickle.dumps({bucket: dict(values) for bucket, values in batch.items()})
-        head = b"".join(number.to_bytes(4, "big") for number in (len(data), crc32(data), self._count))
-        self._file.write(self._offset, head + data)
-        self._file.sync()
-        self._offset += len(head) + len(data)
-        self._count += 1
-        super().write(batch)
 
 
 class DiskMember(Running):

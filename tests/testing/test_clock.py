@@ -100,14 +100,15 @@ class MachineClockTests(SynchronousTestCase):
         self.assertEqual([3.0, 3.0, 5.0], self.said)
 
     def test_stop(self) -> None:
-        """Stopped, nothing happens any more, whatever is still asked for."""
+        """Stopped, nothing happens any more, whatever is still asked for; who cleans up finds no fault."""
         clock = MachineClock(self.world)
         pending = clock.callLater(1, self.note)
         clock.stop()
         late = clock.callLater(1, self.note)
         self.world.advance(3)
         self.assertEqual([], self.said)
-        self.assertEqual([False, False], [pending.active(), late.active()])
+        pending.cancel()
+        late.cancel()
 
     def test_failure(self) -> None:
         """One call that raises keeps no other from being made."""

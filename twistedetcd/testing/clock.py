@@ -119,10 +119,7 @@ class Timers:
         return call
 
     def clear(self) -> None:
-        """No call that waits is made any more."""
-        for _, _, call in self._heap:
-            if call.over is None:
-                call.over = AlreadyCancelled
+        """No call that waits is made any more; whoever has one may still cancel it."""
         self._heap.clear()
 
 
@@ -227,7 +224,6 @@ class MachineClock(Timers):
 
     def push(self, call: TimedCall) -> None:
         if self._stopped:
-            call.over = AlreadyCancelled
             return
         super().push(call)
         if not self._running and (self._armed is None or self._true_time(call.time) < self._armed.time):

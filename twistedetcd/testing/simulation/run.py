@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from twistedetcd.pb.rpc_pb2 import RangeRequest, RangeResponse
 from twistedetcd.testing.checks import History, Unknown, Violation, Witness, check
@@ -111,6 +113,14 @@ class Simulation:
         Args:
             seconds: How long things go wrong.
         """
+        observer = _Log(self.world)
+        globalLogPublisher.addObserver(observer)
+        try:
+            return self._run(seconds)
+        finally:
+            globalLogPublisher.removeObserver(observer)
+
+    def _run(self, seconds: float) -> Outcome:
         world, cluster = self.world, self.cluster
         cluster.start()
         if not cluster.wait_until(lambda: all(m.serves for m in cluster.machines), STARTED_SECONDS):
@@ -181,6 +191,19 @@ class Simulation:
             lives=sum(machine.lives for machine in self.cluster.machines),
         )
         return Outcome(self.world.seed, self.world.problems, violations, counts, self.world.transcript)
+
+
+@implementer(ILogObserver)
+class _Log:
+    """Hears what members log: a failure there is one that nobody expected."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __call__(self, event: LogEvent) -> None:
+        failure = event.get("log_failure")
+        if failure is not None:
+            self._world.problem("", f"logged: {formatEvent(event)} {failure.getTraceback()}")
 
 
 def run(
