@@ -33,6 +33,8 @@ _MEDIUM = 1 << 28
 _FIXED_SIZES = {1: 8, 5: 4}
 # Entries, snapshot, context; field 14 is read only to be passed over.
 _MESSAGE_PAYLOADS = frozenset({7, 9, 12, 14})
+_MESSAGE_NUMBERS = {number << 3: number for number in range(1, 14) if number not in _MESSAGE_PAYLOADS}
+"""By the tag, a byte."""
 
 
 def _encode_varint(number: int) -> bytes:
@@ -240,18 +242,29 @@ def decode_message(data: bytes) -> Message:
     values: list[int] = [0] * 14
     payloads: dict[int, bytes] = {}
     entries: list[Entry] = []
-    for number, value in _fields(data, "message"):
+    # The numbers come first, and most are small: those are read here.
+    position, end = 0, len(data)
+    while position + 1 < end:
+        number = _MESSAGE_NUMBERS.get(data[position])
+        if number is None:
+            break
+        value = data[position + 1]
+        position += 2
+        if value >= 0x80:
+            value, position = _read_varint(data, position - 1, "message")
+        values[number] = value
+    for number, field in _fields(data[position:] if position else data, "message"):
         if number in _MESSAGE_PAYLOADS:
-            if not isinstance(value, bytes):
+            if not isinstance(field, bytes):
                 raise ValueError(f"message: field {number} is not bytes")
             if number == 7:
-                entries.append(decode_entry(value))
+                entries.append(decode_entry(field))
             else:
-                payloads[number] = value
+                payloads[number] = field
         elif number < len(values):
-            if not isinstance(value, int):
+            if not isinstance(field, int):
                 raise ValueError(f"message: field {number} is not a number")
-            values[number] = value
+            values[number] = field
     return Message(
         type=MessageType(values[1]),
         to=values[2],
