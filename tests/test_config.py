@@ -84,6 +84,7 @@ class DefaultsTests(SynchronousTestCase):
             log_format="json",
             log_outputs=("default",),
             backend="lmdb",
+            peer_transport="none",
             fsync_in="auto",
             unsafe_no_fsync=False,
             compaction_batch_limit=1000,

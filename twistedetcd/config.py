@@ -88,6 +88,7 @@ class Config:
     log_format: str
     log_outputs: tuple[str, ...]
     backend: str
+    peer_transport: str
     fsync_in: str
     unsafe_no_fsync: bool
     compaction_batch_limit: int

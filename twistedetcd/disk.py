@@ -17,27 +17,26 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain
-from typing import Any
 
 from google.protobuf.message import DecodeError
 from twisted.internet.defer import execute
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 
 from twistedetcd.cluster.founding import Entrance, found
 from twistedetcd.cluster.members import Cluster, Member, member_id
 from twistedetcd.cluster.version import Version, check_not_older
 from twistedetcd.config import ETCD_VERSION, Config
-from twistedetcd.errors import BackendError, ConfigError, MemberError, WALSnapshotError
+from twistedetcd.errors import BackendError, MemberError, WALSnapshotError
 from twistedetcd.files.probe import median_sync_seconds
 from twistedetcd.images import Images
-from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, IFiles, PluginOption, RunInThread, Work
+from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, IFiles, RunInThread, Work
 from twistedetcd.lease.lessor import Lessor
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.mvcc.store import Store
 from twistedetcd.mvcc.work import SLICE_KEYS, finish
+from twistedetcd.plugins import chosen
 from twistedetcd.raft.errors import ConfChangeError, InvariantError
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
@@ -405,26 +404,8 @@ def open_backend(spec: str, directory: str) -> IBackend:
         ConfigError: No plugin of that name, or no such option, or not such a value.
         BackendError: It cannot be opened.
     """
-    name, _, settings = spec.partition(":")
-    found = {factory.name: factory for factory in getPlugins(IBackendFactory)}
-    if name not in found:
-        raise ConfigError(f"there is no backend {name!r}; there are: {', '.join(sorted(found))}")
-    options = _plugin_options(f"--backend={name}", settings, found[name].options)
+    factory, options = chosen(IBackendFactory, "--backend", "backend", spec)
     try:
-        return IBackend(found[name].open(directory, **options))
+        return IBackend(factory.open(directory, **options))
     except OSError as error:
-        raise BackendError(f"cannot open the {name} backend in {directory}: {error}") from error
-
-
-def _plugin_options(flag: str, settings: str, known: Mapping[str, PluginOption]) -> dict[str, Any]:
-    options = {}
-    for setting in filter(None, settings.split(",")):
-        option, _, value = setting.partition("=")
-        if option not in known:
-            names = ", ".join(sorted(known)) or "none"
-            raise ConfigError(f"{flag} has no option {option!r}; there are: {names}")
-        try:
-            options[option.replace("-", "_")] = known[option].parse(value)
-        except ValueError as error:
-            raise ConfigError(f"{flag}: {option}: {error}") from error
-    return options
+        raise BackendError(f"cannot open the {factory.name} backend in {directory}: {error}") from error

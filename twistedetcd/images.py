@@ -21,6 +21,8 @@ from twistedetcd.snap.bbolt.writing import Image, measure
 from twistedetcd.snap.images import ImageFiles, Receiving
 from twistedetcd.snap.install import install, installing
 
+_ALL = 1 << 64  # an index above all others
+
 
 class Images:
     """
@@ -38,7 +40,9 @@ class Images:
 
     def recover(self, backend: IBackend, snapshot_index: int, applied_index: int) -> None:
         """
-        Install, or install again, what the last life could not finish; then no image is left.  Blocks.
+        Install, or install again, what the last life could not finish, or what the engine has forgotten.
+
+        Then no image is left that is not needed.  Blocks.
 
         Args:
             backend: Nobody uses it yet.
@@ -59,7 +63,7 @@ class Images:
             index = snapshot_index
         if index is not None:
             finish(self.install(backend, index))
-        self._files.purge(1 << 64)
+        self._files.purge(_ALL if backend.durable or index is None else index)
 
     # See `twistedetcd.server.exchange.Images`.
 
@@ -90,9 +94,9 @@ class Images:
         finally:
             file.close()
 
-    def purge(self, index: int) -> None:
-        """Remove those that are older than an index."""
-        self._files.purge(index)
+    def installed(self, backend: IBackend, index: int) -> None:
+        """Remove the one that was installed, unless the engine forgets it, and those that are older."""
+        self._files.purge(index + 1 if backend.durable else index)
 
 
 @implementer(IImage)

@@ -892,12 +892,13 @@ class IPeerTransportFactory(Interface):
     help = Attribute("One line that says what it is good for.")
     options = Attribute("As for `IBackendFactory`.")
 
-    def open(host: Any, **options: Any) -> IPeerTransport:
+    def open(config: Any, reactor: Any, **options: Any) -> IPeerTransport:
         """
         Make the transport of one member; nothing is opened before `IPeerTransport.start`.
 
         Args:
-            host: What it stands on: a `twistedetcd.assembly.Host`.
+            config: The member's `twistedetcd.config.Config`.
+            reactor: Where it runs.
             options: The values of those that were set, with underscores for hyphens.
         """
 

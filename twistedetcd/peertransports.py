@@ -3,7 +3,7 @@ peertransports: the way to the other members, found by name; and the one that le
 
 Yours to change: how a refusal is worded.
 Never: a socket; a transport that has some is a plugin of its own.
-Imports interfaces and errors.  Imported by assembly and service.
+Imports config, plugins and what is below.  Imported by assembly and service.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from twistedetcd.errors import TimeoutError
+from twistedetcd.config import Config
+from twistedetcd.errors import ConfigError, TimeoutError
 from twistedetcd.interfaces import IImage, IPeerTransport, IPeerTransportFactory, IRaftReceiver, PluginOption
+from twistedetcd.plugins import chosen
 from twistedetcd.raft.types import Message
 
 NOBODY = "none"
@@ -63,6 +65,26 @@ class NoPeersFactory:
     help = "None: the member stays alone."
     options: ClassVar[dict[str, PluginOption]] = {}
 
-    def open(self, host: Any, **options: Any) -> NoPeers:
+    def open(self, config: Any, reactor: Any, **options: Any) -> NoPeers:
         """See `IPeerTransportFactory.open`."""
         return NoPeers()
+
+
+def open_transport(config: Config, reactor: Any) -> IPeerTransport:
+    """
+    Make the transport that a member is to have.
+
+    Raises:
+        ConfigError: There is no such transport, or not such an option; or the member is one of several, and
+            the transport leads to nobody.
+    """
+    factory, options = chosen(
+        IPeerTransportFactory, "--peer-transport", "peer transport", config.peer_transport
+    )
+    if factory.name == NOBODY and (
+        len(config.initial_cluster) > 1 or config.initial_cluster_state == "existing"
+    ):
+        raise ConfigError(
+            f"this member is to be one of several, but --peer-transport={NOBODY} leads to none of the others"
+        )
+    return IPeerTransport(factory.open(config, reactor, **options))

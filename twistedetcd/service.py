@@ -30,12 +30,13 @@ from zope.interface import implementer
 from twistedetcd.api.calls import terms
 from twistedetcd.api.http import site
 from twistedetcd.assembly import GRPC_OVERHEAD_BYTES, Assembly, Host, request_timeout_seconds
+from twistedetcd.cluster.founding import Entrance
 from twistedetcd.config import Config
 from twistedetcd.disk import log_options, open_backend
 from twistedetcd.errors import MemberError, StoppedError
 from twistedetcd.files.local import LocalFiles
-from twistedetcd.interfaces import RunInThread
-from twistedetcd.peertransports import NoPeers
+from twistedetcd.interfaces import IPeerTransport, RunInThread
+from twistedetcd.peertransports import open_transport
 from twistedetcd.protocols.keepalive import KeepalivePolicy
 from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.server.member import EtcdServer
@@ -55,6 +56,9 @@ class EtcdService(MultiService):
         config: What it is.
         reactor: Where it runs; the global one if not given.
         on_fatal: Called with the failure when the member had to stop by itself.
+        transport: Its way to the other members, if not the one that ``--peer-transport`` names.  One for each
+            start.
+        joined: Its place in the cluster that it joins; needed if `twistedetcd.disk.must_join`.
 
     Attributes:
         ready: Fires when clients can be served; fails with what kept it from that after `startService` had
@@ -68,11 +72,15 @@ class EtcdService(MultiService):
         config: Config,
         reactor: Any = None,
         on_fatal: Callable[[Failure], None] | None = None,
+        transport: Callable[[], IPeerTransport] | None = None,
+        joined: Entrance | None = None,
     ) -> None:
         super().__init__()
         self._config = config
         self._reactor = reactor
         self._on_fatal = on_fatal
+        self._transport = transport
+        self._joined = joined
         self._member: EtcdServer | None = None
         self._closers: list[Callable[[], object]] = []
         self._ports: list[IListeningPort] = []
@@ -130,7 +138,8 @@ class EtcdService(MultiService):
             run_in_worker=worker,
             draw=random.SystemRandom().randrange,
             jitter=random.random,
-            transport=NoPeers(),
+            transport=open_transport(config, clock) if self._transport is None else self._transport(),
+            joined=self._joined,
             failed=self._fatal,
             lone_polls=LONE_POLLS,
         )

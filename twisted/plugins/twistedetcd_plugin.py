@@ -1,10 +1,12 @@
-"""What Twisted's plugin system finds: ``twistd etcd`` and the storage engines."""
+"""What Twisted's plugin system finds: ``twistd etcd`` the storage engines, and the ways to other members."""
 
 from twisted.application.service import ServiceMaker
 
 from twistedetcd.backends.lmdb import LMDBFactory
 from twistedetcd.backends.memory import MemoryFactory
+from twistedetcd.peertransports import NoPeersFactory
 
 etcd = ServiceMaker("etcd", "twistedetcd.tap", "An etcd v3.6-compatible server.", "etcd")
 lmdb_backend = LMDBFactory()
 memory_backend = MemoryFactory()
+no_peer_transport = NoPeersFactory()

@@ -57,8 +57,8 @@ class Images(Protocol):
     def install(self, backend: IBackend, index: int) -> Work[None]:
         """Replace all that a backend has by what came; each slice is one batch, and blocks."""
 
-    def purge(self, index: int) -> None:
-        """Remove those that are older than an index.  Blocks."""
+    def installed(self, backend: IBackend, index: int) -> None:
+        """It was, durably if the engine is durable: remove what is not needed any more.  Blocks."""
 
 
 class Replica(Protocol):
@@ -197,7 +197,7 @@ class Exchange:
         in_place = await self._slices.run(self._replica.read_anew())
         self._replaced(in_place)
         self._committer.resume()
-        await self._run_in_worker(lambda: self._images.purge(snapshot.index + 1))
+        await self._run_in_worker(lambda: self._images.installed(self._backend, snapshot.index))
         self._log.info("Installed the snapshot at {index}", index=snapshot.index)
 
 
