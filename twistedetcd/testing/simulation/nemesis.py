@@ -133,6 +133,19 @@ def partition(nemesis: Nemesis) -> End:
     return cluster.world.network.heal
 
 
+def depose(nemesis: Nemesis) -> End:
+    """A leader is cut off, and its clock set back: for a while it does not notice that another one leads."""
+    random, cluster = nemesis.random, nemesis.cluster
+    leader = cluster.leader()
+    if leader is None:
+        return _nothing
+    others = [machine.member_id for machine in cluster.machines if machine is not leader]
+    leader.set_clock(-random.uniform(2.0, 8.0))
+    cluster.world.note("", f"{leader.name} cut off, the leader")
+    cluster.world.network.partition([leader.member_id], others)
+    return cluster.world.network.heal
+
+
 def network(nemesis: Nemesis) -> End:
     """Messages get lost, late, overtaken, repeated."""
     random, net = nemesis.random, nemesis.cluster.world.network
@@ -196,6 +209,7 @@ KINDS: Mapping[str, tuple[Callable[[Nemesis], End], float, float]] = {
     "stop": (stop, 0.1, 1.0),
     "pause": (pause, 0.1, 5.0),
     "partition": (partition, 0.5, 8.0),
+    "depose": (depose, 3.0, 8.0),
     "network": (network, 1.0, 8.0),
     "clients": (clients, 1.0, 8.0),
     "clock": (clock, 0.1, 1.0),
