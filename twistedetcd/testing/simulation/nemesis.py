@@ -78,6 +78,16 @@ def crash(nemesis: Nemesis) -> End:
     if random.random() < 0.5:
         machine.cut_power_after(random.randrange(40), only_syncs=random.random() < 0.5)
         return _nothing
+    return crash_and_hold(machine)
+
+
+def away(nemesis: Nemesis) -> End:
+    """A machine is down for so long that the others forget what it has missed."""
+    return crash_and_hold(nemesis.victim())
+
+
+def crash_and_hold(machine: Machine) -> End:
+    """The power fails, and does not come back before the end."""
     machine.crash()
     return _hold(machine)
 
@@ -204,6 +214,7 @@ def _nothing() -> None:
 
 KINDS: Mapping[str, tuple[Callable[[Nemesis], End], float, float]] = {
     "crash": (crash, 0.1, 4.0),
+    "away": (away, 8.0, 20.0),
     "crash-all": (crash_all, 0.1, 1.0),
     "kill": (kill, 0.1, 4.0),
     "stop": (stop, 0.1, 1.0),

@@ -84,7 +84,7 @@ class Simulation:
         random = world.random("flags")
         flags = (
             f"--snapshot-count={random.choice((20, 60, 200))}",
-            f"--snapshot-catchup-entries={random.choice((5, 20, 100))}",
+            f"--snapshot-catchup-entries={random.choice((1, 5, 20))}",
             f"--max-wals={random.choice((1, 2, 5))}",
             f"--max-snapshots={random.choice((1, 2, 5))}",
             f"--compaction-batch-limit={random.choice((3, 1000))}",
