@@ -27,12 +27,14 @@ from twistedetcd.testing.simulation.run import run
 from twistedetcd.wal.log import SegmentedWAL
 
 SECONDS = 25.0
+LOST = "or part of the log is lost"
+"""In the text of a problem: a member notices by itself that something durable is missing."""
 CHRONICLE = "elsewhere"
 """In the text of a problem: two members, or two lives of one, have different histories."""
 
 
 class Caught(NamedTuple):
-    """Which rules may be found broken, or what a problem may say; what goes wrong besides; seeds that find it."""
+    """Which rule may be found broken, or what a problem may say; what goes wrong besides; seeds."""
 
     by: tuple[Rule | str, ...]
     kinds: tuple[str, ...]
@@ -41,12 +43,12 @@ class Caught(NamedTuple):
 
 
 CAUGHT: Mapping[str, Caught] = {
-    "reply_before_sync": Caught((Rule.KEPT, Rule.DURABLE, CHRONICLE), ("crash", "crash-all"), (1, 2, 3), 1),
-    "read_of_a_deposed_leader": Caught((Rule.FRESH,), ("partition", "pause"), (1, 2, 3)),
+    "reply_before_sync": Caught((Rule.KEPT, Rule.DURABLE, LOST), ("crash", "crash-all"), (1, 2, 3), 1),
+    "read_of_a_deposed_leader": Caught((Rule.FRESH,), ("depose",), (1, 2, 3, 4, 5, 6)),
     "apply_twice": Caught((CHRONICLE,), ("crash", "kill"), (1, 2, 3)),
     "index_ahead_of_its_data": Caught((CHRONICLE,), ("crash", "kill"), (1, 2, 3)),
-    "snapshot_without_its_tail": Caught((CHRONICLE,), ("crash", "partition"), (1, 2, 3)),
-    "lease_of_a_deposed_leader": Caught((Rule.LEASE_KEPT,), ("partition", "pause"), (1, 2, 3)),
+    "snapshot_without_its_tail": Caught((CHRONICLE,), ("away",), (1, 2, 3)),
+    "lease_of_a_deposed_leader": Caught((Rule.LEASE_KEPT,), ("depose", "partition"), (1, 2, 3, 4, 5, 6)),
     "watch_that_skips": Caught((Rule.RELIABLE,), ("kill",), (1, 2, 3)),
     "follower_that_does_not_wait": Caught((Rule.FRESH, Rule.MONOTONIC), ("network",), (1, 2, 3)),
     "revision_that_goes_back": Caught((CHRONICLE,), ("kill",), (1, 2, 3)),
