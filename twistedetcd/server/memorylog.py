@@ -12,7 +12,7 @@ CATCH_UP_BYTES: Final = 256 * 1024 * 1024
 """At most so many bytes of entries stay, however few these are."""
 
 COMPACT_EVERY: Final = 100
-"""How many entries are applied between two cuts; so much longer than the limits the log may get."""
+"""How many entries are applied between two cuts, at most; so much longer than the limits the log may get."""
 
 
 class MemoryLog:

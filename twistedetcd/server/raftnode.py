@@ -110,6 +110,7 @@ class RaftNode:
         """The index that must be applied before raft may advance; 0 when it may."""
         self._memory_log = MemoryLog(storage, catch_up_entries)
         self._compact_at = 0
+        self._compact_every = min(COMPACT_EVERY, max(1, catch_up_entries))
         # A snapshot to be recorded in the log, and who waits for that.
         self._to_record: Snapshot | None = None
         self._recorded: Deferred[None] | None = None
@@ -476,7 +477,7 @@ class RaftNode:
         if committed:
             self.reads.applied_to(self.applied_index)
         if self.applied_index > self._compact_at:
-            self._compact_at = self.applied_index + COMPACT_EVERY
+            self._compact_at = self.applied_index + self._compact_every
             self._memory_log.compact(self.applied_index, self._raft.status().configuration)
         if ready.soft_state is not None:
             for changed in self.on_leader if ready.soft_state.role == Role.LEADER else self.on_follower:

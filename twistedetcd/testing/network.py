@@ -8,6 +8,7 @@ its own faults.  A scripted scene may hold single packets and let them go when i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
@@ -115,6 +116,7 @@ class SimulatedNetwork:
     Attributes:
         faults: Of every direction that has none of its own.
         holds: Who holds packets; the first that wants one has it.
+        arrived: How many packets of each kind have arrived.
         look: Called with each packet that is sent, and what becomes of it: for a transcript.
     """
 
@@ -123,6 +125,7 @@ class SimulatedNetwork:
         self.faults = Faults()
         self.holds: list[Hold] = []
         self.look: Callable[[Packet, str], None] | None = None
+        self.arrived = Counter[str]()
         self._random = random
         self._ends: dict[int, End] = {}
         self._own: dict[tuple[int, int], Faults] = {}
@@ -257,6 +260,7 @@ class SimulatedNetwork:
     def _take(self, end: End, packet: Packet, flight: _Flight) -> None:
         flight.packets -= 1
         flight.bytes -= len(packet.body)
+        self.arrived[packet.kind] += 1
         end.arrived(packet)
 
     def _lose(self, packet: Packet) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 
 from twistedetcd.pb.rpc_pb2 import (
     HashKVRequest,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 LEASES_KEPT = 4
 """How many of its last leases a client remembers."""
+BURST = 20
+"""How many puts make a burst."""
 LOCKS = (b"lock/a", b"lock/b")
 LOCK_SECONDS = 8.0
 """How long a client stands in line."""
@@ -92,6 +94,10 @@ class Client:
     async def put(self) -> None:
         """Put a key."""
         await self.ask(self.requests.put())
+
+    async def burst(self) -> None:
+        """Put many keys at once."""
+        await gatherResults([ensureDeferred(self.put()) for _ in range(BURST)])
 
     async def delete(self) -> None:
         """Delete a key, or some."""
@@ -170,6 +176,7 @@ class Client:
 
 ACTIONS: Mapping[Callable[[Client], Awaitable[object]], float] = {
     Client.put: 30.0,
+    Client.burst: 0.8,
     Client.delete: 6.0,
     Client.txn: 12.0,
     Client.swap: 6.0,

@@ -53,6 +53,13 @@ class Cluster:
                     leaders.append((raft.term, machine))
         return max(leaders, key=lambda one: one[0])[1] if leaders else None
 
+    @property
+    def term(self) -> int:
+        """The latest term that any member is in."""
+        lives = [machine.life for machine in self.machines]
+        assemblies = [life.assembly for life in lives if life is not None and life.assembly is not None]
+        return max((assembly.member.node.raft.term for assembly in assemblies), default=0)
+
     def recovered(self) -> bool:
         """Whether somebody leads, and every member serves."""
         return self.leader() is not None and all(machine.serves for machine in self.machines)

@@ -78,6 +78,16 @@ def crash(nemesis: Nemesis) -> End:
     if random.random() < 0.5:
         machine.cut_power_after(random.randrange(40), only_syncs=random.random() < 0.5)
         return _nothing
+    return crash_and_hold(machine)
+
+
+def away(nemesis: Nemesis) -> End:
+    """A machine is down for so long that the others forget what it has missed."""
+    return crash_and_hold(nemesis.victim())
+
+
+def crash_and_hold(machine: Machine) -> End:
+    """The power fails, and does not come back before the end."""
     machine.crash()
     return _hold(machine)
 
@@ -130,6 +140,19 @@ def partition(nemesis: Nemesis) -> End:
     names = [machine.name for machine in cluster.machines if machine.member_id in inside]
     cluster.world.note("", f"{', '.join(names)} cut off, {ways}")
     cluster.world.network.partition(inside, [id for id in ids if id not in inside], ways)
+    return cluster.world.network.heal
+
+
+def depose(nemesis: Nemesis) -> End:
+    """A leader is cut off, and its clock set back: for a while it does not notice that another one leads."""
+    random, cluster = nemesis.random, nemesis.cluster
+    leader = cluster.leader()
+    if leader is None:
+        return _nothing
+    others = [machine.member_id for machine in cluster.machines if machine is not leader]
+    leader.set_clock(-random.uniform(2.0, 8.0))
+    cluster.world.note("", f"{leader.name} cut off, the leader")
+    cluster.world.network.partition([leader.member_id], others)
     return cluster.world.network.heal
 
 
@@ -191,11 +214,13 @@ def _nothing() -> None:
 
 KINDS: Mapping[str, tuple[Callable[[Nemesis], End], float, float]] = {
     "crash": (crash, 0.1, 4.0),
+    "away": (away, 8.0, 20.0),
     "crash-all": (crash_all, 0.1, 1.0),
     "kill": (kill, 0.1, 4.0),
     "stop": (stop, 0.1, 1.0),
     "pause": (pause, 0.1, 5.0),
     "partition": (partition, 0.5, 8.0),
+    "depose": (depose, 3.0, 8.0),
     "network": (network, 1.0, 8.0),
     "clients": (clients, 1.0, 8.0),
     "clock": (clock, 0.1, 1.0),

@@ -18,6 +18,7 @@ from twistedetcd.testing.simulation.calls import Road
 from twistedetcd.testing.simulation.clients import Client
 from twistedetcd.testing.simulation.cluster import Cluster, founding_configs
 from twistedetcd.testing.simulation.ending import UnreadableError, read_history
+from twistedetcd.testing.simulation.keepers import Keeper
 from twistedetcd.testing.simulation.nemesis import KINDS, Nemesis
 from twistedetcd.testing.simulation.transcript import Transcript
 from twistedetcd.testing.simulation.watchers import Watcher
@@ -25,7 +26,7 @@ from twistedetcd.testing.simulation.world import World
 
 SECONDS = 60.0
 """How long a run is."""
-CLIENTS, WATCHERS = 5, 3
+CLIENTS, KEEPERS, WATCHERS = 5, 2, 3
 CALLS_PER_SECOND = 20.0
 """Of all clients together, as long as nothing holds them up."""
 STARTED_SECONDS = 30.0
@@ -83,7 +84,7 @@ class Simulation:
         random = world.random("flags")
         flags = (
             f"--snapshot-count={random.choice((20, 60, 200))}",
-            f"--snapshot-catchup-entries={random.choice((5, 20, 100))}",
+            f"--snapshot-catchup-entries={random.choice((1, 5, 20))}",
             f"--max-wals={random.choice((1, 2, 5))}",
             f"--max-snapshots={random.choice((1, 2, 5))}",
             f"--compaction-batch-limit={random.choice((3, 1000))}",
@@ -99,6 +100,9 @@ class Simulation:
         self.clients = [
             Client(self._caller(f"c{number}"), number, machines, CALLS_PER_SECOND / CLIENTS)
             for number in range(1, CLIENTS + 1)
+        ]
+        self.keepers = [
+            Keeper(self._caller(f"k{number}"), CLIENTS + number, machines) for number in range(1, KEEPERS + 1)
         ]
         self.watchers = [Watcher(self._caller(f"w{number}"), machines) for number in range(1, WATCHERS + 1)]
 
@@ -127,6 +131,7 @@ class Simulation:
             world.problem("", f"did not start: {cluster.machines}")
             return self._outcome([])
         running = [client.run() for client in self.clients]
+        running += [keeper.run() for keeper in self.keepers]
         running += [watcher.run() for watcher in self.watchers]
         self.nemesis.start()
         world.clock.advance(seconds)
@@ -138,10 +143,12 @@ class Simulation:
         world.clock.advance(5.0)
         for client in self.clients:
             client.stop()
+        for keeper in self.keepers:
+            keeper.stop()
         for watcher in self.watchers:
             watcher.stop()
         world.clock.advance(QUIET_SECONDS)
-        for done in running[: len(self.clients)]:
+        for done in running[: CLIENTS + KEEPERS]:
             if not done.called:
                 world.problem("", "a client was never told anything")
             elif done.result is not None:
@@ -157,14 +164,14 @@ class Simulation:
         for watcher in self.watchers:
             if watcher.stream is not None:
                 watcher.stream.leave()
-        if not results or not isinstance(results[0], dict):
+        members = results[0] if results and isinstance(results[0], dict) else {}
+        if not members:
             world.problem("", f"could not be read: {results[0] if results else 'no answer'}")
-            return []
         led = [(healed_at, world.clock.seconds())]
         return check(
             History(self.record.operations, self.record.watches),
             self.cluster.chronicle.witness(),
-            members=results[0],
+            members=members,
             terms=LeaseTerms(drift=DRIFT, grace=GRACE_SECONDS, led=led),
             settled=True,
         )
@@ -189,6 +196,8 @@ class Simulation:
             events=sum(len(one.events) for watch in self.record.watches for _, one in watch.received),
             revisions=self.cluster.chronicle.revision,
             lives=sum(machine.lives for machine in self.cluster.machines),
+            snapshots=self.world.network.arrived["image taken"],
+            term=self.cluster.term,
         )
         return Outcome(self.world.seed, self.world.problems, violations, counts, self.world.transcript)
 
