@@ -44,7 +44,7 @@ class Waiting:
 class MembersTests(TestCase):
     """What takes its time must not cost the leader its office, nor make members differ."""
 
-    timeout = 300
+    timeout = 900
 
     def setUp(self) -> None:
         self.directory = self.mktemp()
