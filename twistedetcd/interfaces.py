@@ -860,6 +860,9 @@ class IPeerTransport(Interface):
 
         Each arrives at most once.  Those to one peer arrive in order while the connection lasts; heartbeats
         and votes never wait behind appends.
+
+        One to a member that was never added arrives, if that member is heard: who joins a cluster knows the
+        others from what they tell it.  To anybody else it is dropped.
         """
 
     def send_snapshot(message: Message, image: IImage) -> None:

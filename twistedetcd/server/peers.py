@@ -153,8 +153,12 @@ class Peers:
     # What raft says.
 
     def send(self, messages: Sequence[Message]) -> None:
-        """See `twistedetcd.server.raftnode.Peers`; to whom is no member, nothing is said."""
-        known = self._known
+        """
+        See `twistedetcd.server.raftnode.Peers`; to whom is no member, nothing is said.
+
+        Who has just joined knows no members yet, and answers whoever speaks to it.
+        """
+        known = self._known if self._cluster.members else {message.to for message in messages}
         if any(message.type is MessageType.SNAP or message.to not in known for message in messages):
             for message in messages:
                 if message.type is MessageType.SNAP:

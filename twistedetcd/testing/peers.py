@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ASKS_MAX = 1000
 """Questions that wait for an answer, beyond which more are not asked."""
 
+STRANGERS_MAX = 100
+"""Members that speak to us and were never added: so many may be answered."""
+
 PROBE_SECONDS = 1.0
 """How often each peer is told that we are here."""
 
@@ -67,6 +70,7 @@ class SimulatedTransport:
         self._receiver: IRaftReceiver | None = None
         self._asked = 0
         self._asks: dict[int, tuple[Deferred[bytes], IDelayedCall]] = {}
+        self._strangers: dict[int, None] = {}
         self._heard: dict[int, tuple[float, float]] = {}
         self._reported: dict[int, float] = {}
         self._probe: IDelayedCall | None = None
@@ -102,10 +106,12 @@ class SimulatedTransport:
     def add_peer(self, member: int, urls: Sequence[str]) -> None:
         """See `IPeerTransport.add_peer`."""
         self.peers[member] = tuple(urls)
+        self._strangers.pop(member, None)
 
     def remove_peer(self, member: int) -> None:
         """See `IPeerTransport.remove_peer`; what it says is for the receiver to refuse."""
         self.peers.pop(member, None)
+        self._strangers.pop(member, None)
         self._heard.pop(member, None)
         if self.running:
             self._outgoing.abort(member)
@@ -115,7 +121,7 @@ class SimulatedTransport:
         """See `IPeerTransport.send`."""
         for message in messages:
             assert message.type is not MessageType.SNAP, "a snapshot goes with its image"
-            if message.to in self.peers:
+            if message.to in self.peers or message.to in self._strangers:
                 lane = Lane.URGENT if message.type in _URGENT else Lane.BULK
                 self.post(message.to, lane, "message", encode_message(message))
 
@@ -169,7 +175,9 @@ class SimulatedTransport:
             return
         now = self.clock.seconds()
         since, last = self._heard.get(sender, (now, now))
-        if sender in self.peers:
+        if sender not in self.peers:
+            self._remember(sender)
+        else:
             self._heard[sender] = (since if now - last < HEARD_SECONDS else now, now)
         if kind == "message":
             try:
@@ -185,6 +193,12 @@ class SimulatedTransport:
             self._answered(packet)
         elif kind != "probe" and not self._incoming.arrived(packet):
             self._outgoing.arrived(packet)
+
+    def _remember(self, stranger: int) -> None:
+        """Somebody may be answered, though he was never added."""
+        self._strangers[stranger] = None
+        if len(self._strangers) > STRANGERS_MAX:
+            del self._strangers[next(iter(self._strangers))]
 
     def _probe_peers(self) -> None:
         self._probe = self.clock.callLater(PROBE_SECONDS, self._probe_peers)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 else:
     _Case = object  # so that trial does not take the kit itself for a test case
 
-ONE, TWO = 0x1111, 0xFFFF_FFFF_FFFF_2222
+ONE, TWO, THREE = 0x1111, 0xFFFF_FFFF_FFFF_2222, 0x3333
 STEP_SECONDS = 0.05
 """How far the kit lets time go on at once."""
 PATIENCE_SECONDS = 60.0
@@ -57,6 +57,7 @@ class PeerTransportKit(_Case):
     """
 
     def setUp(self) -> None:
+        self.later: list[Callable[[], None]] = []
         self.one, self.two = self.make(ONE), self.make(TWO)
         self.at_one, self.at_two = RecordingReceiver(), RecordingReceiver()
         self.one.add_peer(TWO, self.urls(TWO))
@@ -262,6 +263,24 @@ class PeerTransportKit(_Case):
         self.one.send([self.append(1)])
         self.until(lambda: self.at_one.removals)
         self.assertEqual(0, self.at_two.removals)
+
+    def test_answer_to_a_stranger(self) -> None:
+        """Whoever spoke can be answered, though it was never added: so it is with one who joins."""
+        joining = self.make(THREE)
+        self.addCleanup(lambda: self.wait_for(joining.stop()))
+        at_three = RecordingReceiver()
+        answer = Message(MessageType.APP_RESP, ONE, THREE, 3)
+        at_three.on_message = lambda message: self.later.append(lambda: joining.send([answer]))
+        joining.start(at_three)
+        self.one.add_peer(THREE, self.urls(THREE))
+
+        def answered() -> bool:
+            self.one.send([self.append(1)._replace(to=THREE)])
+            while self.later:
+                self.later.pop()()
+            return answer in self.at_one.messages
+
+        self.until(answered)
 
     def test_added_twice(self) -> None:
         """To say again where a peer is changes nothing."""

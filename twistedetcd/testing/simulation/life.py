@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.python.failure import Failure
 
 from twistedetcd.assembly import Assembly, Host
-from twistedetcd.errors import BackendError, MemberError, StoppedError
+from twistedetcd.cluster.founding import Entrance
+from twistedetcd.errors import BackendError, MemberError, MemberRemovedError, StoppedError
 from twistedetcd.testing.clock import MachineClock
 from twistedetcd.testing.simulation.journal import JournalBackend
 from twistedetcd.testing.simulation.threads import SimulatedThreads
@@ -65,13 +66,14 @@ class Life:
     def _begin(self) -> None:
         machine = self.machine
         try:
-            self.assembly = assembly = Assembly(machine.config, self._host(), self._closers)
+            host = self._host(machine.entrance())
+            self.assembly = assembly = Assembly(machine.config, host, self._closers)
             machine.world.assembled(self)
             assembly.start().addCallbacks(self._ready, self._not_ready)
         except (MemberError, OSError) as error:
             self._stopped_itself(error)
 
-    def _host(self) -> Host:
+    def _host(self, joined: Entrance | None) -> Host:
         machine, clock = self.machine, self.clock
         files = machine.files
         # Chance of this life only: what one draws does not depend on how the one before ended.
@@ -93,6 +95,7 @@ class Life:
             draw=random.randrange,
             jitter=random.random,
             transport=self._transport,
+            joined=joined,
             failed=lambda failure: self._stopped_itself(failure.value),
         )
 
@@ -112,7 +115,9 @@ class Life:
         self.serves = False
         machine = self.machine
         text = f"{type(error).__name__}: {error}"
-        if not machine.excused:
+        if isinstance(error, MemberRemovedError):
+            machine.told_removed = machine.held = True
+        elif not machine.excused:
             machine.world.problem(machine.name, f"stopped by itself: {text}")
         self.clock.callLater(0, machine.exited, f"{text} ({machine.excused or 'for no reason'})")
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from twistedetcd.cluster.members import member_id
+from twistedetcd.cluster.founding import Entrance
+from twistedetcd.cluster.member import member_id
 from twistedetcd.config import Config
+from twistedetcd.disk import must_join
 from twistedetcd.files.simulated import SimulatedFiles
 from twistedetcd.testing.simulation.life import Life
 from twistedetcd.testing.simulation.world import World
@@ -42,9 +45,11 @@ class Machine:
         world: Where it stands.
         config: What its member is.
         sync_in_thread: Whether its log is synced in a thread.
+        number: The id of its member; ``None`` for that of a founder.
+        entrance: Asked by a member that joins.
 
     Attributes:
-        member_id: The id of its member, if it is a founding one.
+        member_id: The id of its member.
         files: Its disk.
         life: The member that runs; ``None`` when none does.
         lives: How many have begun.
@@ -52,14 +57,24 @@ class Machine:
         disk_error: What its disk refuses every change with; ``None`` when it works.
         excused: Why the member may have to stop by itself; empty when there is no reason.
         held: Whether nobody shall start it.
+        told_removed: Whether the member stopped since others said that it is removed.
     """
 
-    def __init__(self, world: World, config: Config, sync_in_thread: bool = True) -> None:
+    def __init__(
+        self,
+        world: World,
+        config: Config,
+        sync_in_thread: bool = True,
+        number: int | None = None,
+        entrance: Callable[[Machine], Entrance] | None = None,
+    ) -> None:
         self.world = world
+        self._entrance = entrance
         self.config = config
         self.name = config.name
         self.sync_in_thread = sync_in_thread
-        self.member_id = member_id(config.initial_advertise_peer_urls, config.initial_cluster_token)
+        founder = member_id(config.initial_advertise_peer_urls, config.initial_cluster_token)
+        self.member_id = founder if number is None else number
         self.random = world.random(f"machine {self.name}")
         self.rate = 1.0 + self.random.uniform(-0.005, 0.005)
         self.clock_offset = EPOCH_SECONDS + self.random.uniform(-1.0, 1.0)
@@ -69,7 +84,7 @@ class Machine:
         self.lives = 0
         self.disk_error: int | None = None
         self.excused = ""
-        self.held = False
+        self.held = self.told_removed = False
         self._left_until_cut: int | None = None
         self._only_syncs = False
         self._slow = 1.0
@@ -97,7 +112,7 @@ class Machine:
         """A member starts, with what is on the disk."""
         assert self.life is None, "it runs already"
         if self.disk_error is None and self.files.capacity_bytes is None:
-            self.excused = ""
+            self.excused = "it has not joined yet" if must_join(self.config, self.files) else ""
         self.lives += 1
         self.note(f"starts, for the {self.lives}. time")
         self.life = Life(self)
@@ -135,6 +150,17 @@ class Machine:
         self.files.killed()
 
     # What may happen to it.
+
+    def entrance(self) -> Entrance | None:
+        """
+        What a member that joins has to know; ``None`` for others.
+
+        Raises:
+            MemberError: Nobody tells.
+        """
+        if self._entrance is None or not must_join(self.config, self.files):
+            return None
+        return self._entrance(self)
 
     def pause(self) -> None:
         """Nothing happens there; time goes on."""

@@ -12,6 +12,7 @@ from twistedetcd.testing.network import Faults
 from twistedetcd.testing.simulation.calls import Road
 from twistedetcd.testing.simulation.cluster import Cluster
 from twistedetcd.testing.simulation.machine import Machine
+from twistedetcd.testing.simulation.operator import Operator
 
 FAULT_SECONDS = 3.0
 """A fault begins so often, on average."""
@@ -27,12 +28,14 @@ class Nemesis:
         cluster: For whom.
         kinds: Which kinds of faults.
         road: How clients reach members, which gets worse with the kind ``clients``.
+        operator: Changes the membership, with the kinds ``members`` and ``transfer``.
     """
 
-    def __init__(self, cluster: Cluster, kinds: Sequence[str], road: Road) -> None:
+    def __init__(self, cluster: Cluster, kinds: Sequence[str], road: Road, operator: Operator) -> None:
         self.cluster = cluster
         self.random = cluster.world.random("nemesis")
         self.road = road
+        self.operator = operator
         self._kinds = list(kinds)
         self._stopped = not kinds
         self._under_way: dict[int, End] = {}
@@ -110,7 +113,7 @@ def _hold(machine: Machine) -> End:
     machine.held = True
 
     def release() -> None:
-        machine.held = False
+        machine.held = machine.told_removed
 
     return release
 
@@ -185,6 +188,18 @@ def clients(nemesis: Nemesis) -> End:
     return end
 
 
+def members(nemesis: Nemesis) -> End:
+    """Somebody adds a member, or removes one."""
+    nemesis.operator.step()
+    return _nothing
+
+
+def transfer(nemesis: Nemesis) -> End:
+    """Somebody wants another leader."""
+    nemesis.operator.transfer()
+    return _nothing
+
+
 def clock(nemesis: Nemesis) -> End:
     """A clock is set, for good."""
     nemesis.victim().set_clock(nemesis.random.choice((-1.0, 1.0)) * nemesis.random.expovariate(1.0))
@@ -223,6 +238,8 @@ KINDS: Mapping[str, tuple[Callable[[Nemesis], End], float, float]] = {
     "depose": (depose, 3.0, 8.0),
     "network": (network, 1.0, 8.0),
     "clients": (clients, 1.0, 8.0),
+    "members": (members, 0.0, 1.0),
+    "transfer": (transfer, 0.0, 1.0),
     "clock": (clock, 0.1, 1.0),
     "slow-disk": (slow_disk, 0.5, 5.0),
     "bad-disk": (bad_disk, 0.5, 3.0),

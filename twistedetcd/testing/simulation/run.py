@@ -20,6 +20,7 @@ from twistedetcd.testing.simulation.cluster import Cluster, founding_configs
 from twistedetcd.testing.simulation.ending import UnreadableError, read_history
 from twistedetcd.testing.simulation.keepers import Keeper
 from twistedetcd.testing.simulation.nemesis import KINDS, Nemesis
+from twistedetcd.testing.simulation.operator import Operator
 from twistedetcd.testing.simulation.transcript import Transcript
 from twistedetcd.testing.simulation.watchers import Watcher
 from twistedetcd.testing.simulation.world import World
@@ -92,10 +93,11 @@ class Simulation:
             f"--pre-vote={random.choice(('true', 'true', 'false'))}",
         )
         world.note("", " ".join(flags))
-        self.cluster = Cluster(world, founding_configs(members, *flags))
+        self.cluster = Cluster(world, founding_configs(members, *flags), flags)
         self.record = Record()
         self.road = Road()
-        self.nemesis = Nemesis(self.cluster, kinds, self.road)
+        self.operator = Operator(self._caller("op", Road()), self.cluster)
+        self.nemesis = Nemesis(self.cluster, kinds, self.road, self.operator)
         machines = self.cluster.machines
         self.clients = [
             Client(self._caller(f"c{number}"), number, machines, CALLS_PER_SECOND / CLIENTS)
@@ -136,7 +138,7 @@ class Simulation:
         self.nemesis.start()
         world.clock.advance(seconds)
         self.nemesis.stop()
-        if not cluster.wait_until(cluster.recovered, HEALED_SECONDS):
+        if not self._recover():
             world.problem("", f"did not recover: {cluster.machines}")
             return self._outcome([])
         healed_at = world.clock.seconds()
@@ -155,6 +157,14 @@ class Simulation:
                 done.addErrback(lambda failure: world.problem("", failure.getTraceback()))
         return self._outcome(self._look_back(healed_at))
 
+    def _recover(self) -> bool:
+        """Wait until all members serve, and machines and members are in line; false if it takes too long."""
+        cluster, operator = self.cluster, self.operator
+        if not cluster.wait_until(lambda: not operator.busy, HEALED_SECONDS):
+            return False
+        operator.settle()
+        return cluster.wait_until(lambda: not operator.busy and cluster.recovered(), HEALED_SECONDS)
+
     def _look_back(self, healed_at: float) -> list[Violation]:
         """Read what there is in the end, and compare it with all that was seen."""
         world = self.world
@@ -167,6 +177,9 @@ class Simulation:
         members = results[0] if results and isinstance(results[0], dict) else {}
         if not members:
             world.problem("", f"could not be read: {results[0] if results else 'no answer'}")
+        for machine in self.cluster.machines:
+            if machine.told_removed:
+                world.problem(machine.name, "was told that it is removed, and is a member")
         led = [(healed_at, world.clock.seconds())]
         return check(
             History(self.record.operations, self.record.watches),
@@ -178,13 +191,13 @@ class Simulation:
 
     async def _read_all(self) -> dict[str, Witness]:
         caller = self._caller("end", Road())
-        first = self.cluster.machines[0]
+        first = self.cluster.voters()[0]
         everything = await caller.ask(first, RangeRequest(key=b"\0", range_end=b"\0"))
         if not isinstance(everything, RangeResponse):
             raise UnreadableError(f"{first.name} does not answer: {everything}")
         return {
             machine.name: await read_history(caller, machine, everything.header.revision)
-            for machine in self.cluster.machines
+            for machine in self.cluster.voters()
         }
 
     def _outcome(self, violations: Sequence[Violation]) -> Outcome:
@@ -195,9 +208,11 @@ class Simulation:
             watches=len(self.record.watches),
             events=sum(len(one.events) for watch in self.record.watches for _, one in watch.received),
             revisions=self.cluster.chronicle.revision,
-            lives=sum(machine.lives for machine in self.cluster.machines),
+            lives=sum(machine.lives for machine in [*self.cluster.machines, *self.cluster.retired]),
             snapshots=self.world.network.arrived["image taken"],
             term=self.cluster.term,
+            added=self.cluster.added,
+            retired=len(self.cluster.retired),
         )
         return Outcome(self.world.seed, self.world.problems, violations, counts, self.world.transcript)
 
