@@ -17,7 +17,7 @@ from twistedetcd.testing.simulation.caller import Caller, Record
 from twistedetcd.testing.simulation.calls import Road
 from twistedetcd.testing.simulation.clients import Client
 from twistedetcd.testing.simulation.cluster import Cluster, founding_configs
-from twistedetcd.testing.simulation.ending import UnreadableError, read_history
+from twistedetcd.testing.simulation.ending import UnreadableError, check_membership, read_history
 from twistedetcd.testing.simulation.keepers import Keeper
 from twistedetcd.testing.simulation.nemesis import KINDS, Nemesis
 from twistedetcd.testing.simulation.operator import Operator
@@ -177,9 +177,7 @@ class Simulation:
         members = results[0] if results and isinstance(results[0], dict) else {}
         if not members:
             world.problem("", f"could not be read: {results[0] if results else 'no answer'}")
-        for machine in self.cluster.machines:
-            if machine.told_removed:
-                world.problem(machine.name, "was told that it is removed, and is a member")
+        check_membership(self.cluster)
         led = [(healed_at, world.clock.seconds())]
         return check(
             History(self.record.operations, self.record.watches),
