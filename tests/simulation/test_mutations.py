@@ -18,6 +18,8 @@ from twistedetcd.apply import responses, store, txn
 from twistedetcd.interfaces import Work
 from twistedetcd.mvcc.store import Store
 from twistedetcd.raft import reads
+from twistedetcd.raft.node import RawNode
+from twistedetcd.raft.types import NOBODY, ConfChange, ConfChangeType, ConfState
 from twistedetcd.server.bootstrap import AppliedMark
 from twistedetcd.server.leases import Leases
 from twistedetcd.server.member import EtcdServer
@@ -29,6 +31,8 @@ from twistedetcd.wal.log import SegmentedWAL
 SECONDS = 25.0
 LOST = "or part of the log is lost"
 """In the text of a problem: a member notices by itself that something durable is missing."""
+RAFT = "its raft counts"
+"""Likewise: raft's members are others than the cluster's."""
 CHRONICLE = "elsewhere"
 """In the text of a problem: two members, or two lives of one, have different histories."""
 
@@ -52,6 +56,8 @@ CAUGHT: Mapping[str, Caught] = {
     "watch_that_skips": Caught((Rule.RELIABLE,), ("kill",), (1, 2, 3)),
     "follower_that_does_not_wait": Caught((Rule.FRESH, Rule.MONOTONIC), ("network",), (1, 2, 3)),
     "revision_that_goes_back": Caught((CHRONICLE,), ("kill",), (1, 2, 3)),
+    "change_before_its_commit": Caught((RAFT, CHRONICLE), ("members", "crash", "pause"), (41, 43)),
+    "removed_member_that_votes": Caught((RAFT,), ("members",), (1, 2, 3)),
     "half_a_transaction": Caught((Rule.KEPT,), (), (1, 2, 3)),
 }
 """By the name of the test."""
@@ -149,6 +155,28 @@ class MutationTests(SynchronousTestCase):
             return leases
 
         self.patch(Store, "restore", forgetful)
+        self.assert_caught()
+
+    def test_change_before_its_commit(self) -> None:
+        """Whoever proposes a change of membership counts with it at once."""
+        propose = RawNode.propose_conf_change
+
+        def at_once(node: RawNode, change: ConfChange) -> None:
+            propose(node, change)
+            node.apply_conf_change(change)
+
+        self.patch(RawNode, "propose_conf_change", at_once)
+        self.assert_caught()
+
+    def test_removed_member_that_votes(self) -> None:
+        """A member that was removed is counted all the same, in votes and in commits."""
+        apply = RawNode.apply_conf_change
+
+        def keep(node: RawNode, change: ConfChange) -> ConfState:
+            removes = change.as_v2().changes[0].type == ConfChangeType.REMOVE_NODE
+            return apply(node, change._replace(node_id=NOBODY) if removes else change)
+
+        self.patch(RawNode, "apply_conf_change", keep)
         self.assert_caught()
 
     def test_half_a_transaction(self) -> None:
