@@ -119,6 +119,13 @@ class JoinTests(SynchronousTestCase):
         expected = self.ours._replace(name="m1")
         self.assertEqual((expected, (expected, self.one), 9), entrance)
 
+    def test_kf_11_second_time(self) -> None:
+        """One whose data is lost does not join as what it was: it may have voted."""
+        served = self.ours._replace(name="m1", client_urls=("http://a:2",))
+        flags = config(cluster="m1=http://a:1,m1=http://b:1,x=http://[::1]:1")
+        error = self.assertRaises(MemberError, join, flags, [self.one, served], 9)
+        self.assertIn("member 5 has already been bootstrapped: if its data is lost, remove it", str(error))
+
     def test_advertised_urls_do_not_matter(self) -> None:
         """What counts is what the cluster was told when this member was added."""
         flags = config(cluster="m1=http://a:1,m1=http://b:1,x=http://[::1]:1", url="http://z:1")

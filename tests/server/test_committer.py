@@ -137,6 +137,26 @@ class CommitterTests(SynchronousTestCase):
         self.successResultOf(third)
         self.assertEqual([[b"a"], [b"b", b"c"]], self.written)
 
+    def test_hold(self) -> None:
+        """Also during a write: what was pending at the call goes in, and nothing after it until `resume`."""
+        self.writer.holding = True
+        self.put(b"a")
+        self.committer.flush()
+        self.put(b"b")
+        at_rest = self.committer.hold()
+        self.writer.release()
+        self.assertNoResult(at_rest)
+        self.writer.release()
+        self.successResultOf(at_rest)
+        self.put(b"c", b"d", b"e")
+        self.committer.check()
+        waiting = self.committer.flush()
+        self.assertEqual([[b"a"], [b"b"]], self.written)
+        self.committer.resume()
+        self.writer.release()
+        self.successResultOf(waiting)
+        self.assertEqual([b"c", b"d", b"e"], self.written[2])
+
     def test_flush_with_a_writer_that_is_done_at_once(self) -> None:
         """A writer without a thread changes nothing for those who wait."""
         self.put(b"a")

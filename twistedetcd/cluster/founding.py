@@ -48,10 +48,10 @@ def found(config: Config) -> Entrance:
 
 def check_new(entrance: Entrance, members: Sequence[Member]) -> None:
     """
-    Refuse to found a cluster a second time, after the data of the first one is lost.
+    Refuse to be the same member a second time, after its data is lost: it may have voted already.
 
     Args:
-        entrance: What `found` gave.
+        entrance: What `found` gave, or what `join` is about to.
         members: The members, as one of them gives them.
 
     Raises:
@@ -77,7 +77,7 @@ def join(config: Config, members: Sequence[Member], number: int) -> Entrance:
     Raises:
         ConfigError: This member is not among those that ``--initial-cluster`` names, or two of those have a
             URL in common.
-        MemberError: They are not the members of the cluster.
+        MemberError: They are not the members of the cluster, or this one has been part of it before.
     """
     _check_named(config)
     _check_distinct(config)
@@ -92,7 +92,9 @@ def join(config: Config, members: Sequence[Member], number: int) -> Entrance:
         raise MemberError(f"error validating peerURLs: no member of the cluster is {config.name}")
     ourselves = matched[0]._replace(name=config.name)
     joined = [ourselves if member.id == ourselves.id else member for member in members]
-    return Entrance(ourselves, tuple(sorted(joined)), number)
+    entrance = Entrance(ourselves, tuple(sorted(joined)), number)
+    check_new(entrance, members)
+    return entrance
 
 
 def _name_of(member: Member, cluster: Mapping[str, tuple[str, ...]]) -> str:

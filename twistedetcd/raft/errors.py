@@ -72,3 +72,7 @@ class InvariantError(AssertionError):
 
     The state can no longer be trusted: the member stops.  Not an ``assert``, so that ``-O`` does not hide it.
     """
+
+
+class LogLostError(InvariantError):
+    """The leader knows that this member held more of the log than there is: it must not be trusted again."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from twistedetcd.raft.errors import (
     InvariantError,
     LogCompactedError,
+    LogLostError,
     LogUnavailableError,
 )
 from twistedetcd.raft.sizes import encoded_size, limit
@@ -225,7 +226,7 @@ class RaftLog:
         if index <= self.committed:
             return
         if index > self.last_index():
-            raise InvariantError(
+            raise LogLostError(
                 f"commit index {index} is past the last index {self.last_index()}: log lost or damaged?"
             )
         self.committed = index

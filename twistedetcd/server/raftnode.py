@@ -15,9 +15,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twistedetcd.errors import StoppedError
+from twistedetcd.errors import MemberError, StoppedError
 from twistedetcd.interfaces import IWAL
-from twistedetcd.raft.errors import InvariantError, RaftError
+from twistedetcd.raft.errors import InvariantError, LogLostError, RaftError
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
 from twistedetcd.raft.types import (
@@ -213,8 +213,12 @@ class RaftNode:
                 sender=message.sender,
                 error=error,
             )
+        except LogLostError as error:
+            # It may have voted, and acknowledged, what it does not know any more.
+            reason = f"{error}  If so, remove this member from the cluster and add it again."
+            self._fail(Failure(MemberError(reason)))
         except InvariantError:
-            self._fail(Failure())  # as when the log that others remember is gone from the disk
+            self._fail(Failure())
 
     def report_unreachable(self, member: int) -> None:
         """Messages to a member were lost."""
