@@ -208,7 +208,9 @@ def transfer(nemesis: Nemesis) -> End:
 
 def clock(nemesis: Nemesis) -> End:
     """A clock is set, for good."""
-    nemesis.victim().set_clock(nemesis.random.choice((-1.0, 1.0)) * nemesis.random.expovariate(1.0))
+    nemesis.victim().set_clock(
+        nemesis.random.choice((-1.0, -0.1, 0.1, 1.0)) * nemesis.random.uniform(0.0, 4.0)
+    )
     return _nothing
 
 

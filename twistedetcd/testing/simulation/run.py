@@ -34,7 +34,9 @@ STARTED_SECONDS = 30.0
 """By then a new cluster must serve."""
 HEALED_SECONDS = 60.0
 """So long after the last fault a cluster must have recovered from all of them."""
-QUIET_SECONDS = 20.0
+SET_BACK_SECONDS = 10.0
+"""So long after the last fault the timers of a clock that was set back may still be late."""
+QUIET_SECONDS = 28.0
 """After the last request: leases end, watches are told all."""
 GRACE_SECONDS = 6.0
 """What a lease may last longer than its TTL while all is well."""
@@ -184,7 +186,7 @@ class Simulation:
         if not members:
             world.problem("", f"could not be read: {results[0] if results else 'no answer'}")
         check_membership(self.cluster)
-        led = [(healed_at, world.clock.seconds())]
+        led = [(healed_at + SET_BACK_SECONDS, world.clock.seconds())]
         return check(
             History(self.record.operations, self.record.watches),
             self.cluster.chronicle.witness(),
