@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from tests.simulation.members import MembersScene
+from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.cluster.legacytree import decode_membership
 from twistedetcd.pb.rpc_pb2 import (
     DeleteRangeRequest,
@@ -23,6 +24,8 @@ from twistedetcd.server.bootstrap import read_mark
 from twistedetcd.snap.install import install
 from twistedetcd.testing import images
 from twistedetcd.testing.packets import Packet
+from twistedetcd.testing.simulation import life
+from twistedetcd.testing.simulation.journal import JournalBackend
 from twistedetcd.testing.simulation.machine import Machine
 
 
@@ -258,6 +261,54 @@ class InstallTests(SnapshotScene):
         self.up(away)
         self.until(lambda: self.caught_up(away))
         self.assertEqual(1, len(self.hashes()))
+
+    def test_own_snapshot_under_way(self) -> None:
+        """One of its own, begun before, that is recorded after the one that came leads no restart astray."""
+        away = self.followers[-1]
+        snapshots = self.assembly(away).member._snapshots
+        assert snapshots is not None
+        before = snapshots.recorded
+        run, held = snapshots._run_in_worker, Deferred[None]()
+        self.patch(snapshots, "_run_in_worker", lambda work: held.addCallback(lambda _: run(work)))
+        self.writes(25)
+        self.until(lambda: self.caught_up(away))
+        self.apart(away)
+        self.writes(50, prefix=b"x")
+        self.heal()
+        self.until(lambda: self.caught_up(away))
+        self.assertEqual((1, before), (self.installed, snapshots.recorded))
+        held.callback(None)
+        self.run_for(1.0)
+        self.assertGreater(snapshots.recorded, before)
+        away.crash(0.0)
+        self.serve()
+        self.until(lambda: self.caught_up(away))
+        self.assertEqual(1, self.installed)
+        self.assertEqual(1, len(self.hashes()))
+
+    def test_engine_that_forgets(self) -> None:
+        """A member whose engine is in memory starts again from the store that it was given."""
+        away = self.followers[-1]
+        self.patch(
+            life,
+            "JournalBackend",
+            lambda files, path: MemoryBackend() if f"/{away.name}/" in path else JournalBackend(files, path),
+        )
+        away.kill()
+        self.serve()
+        for prefix in (b"w", b"x", b"y"):
+            installed = self.installed
+            self.assertIs(away, self.fall_behind(prefix))
+            self.heal()
+            self.until(lambda installed=installed: self.caught_up(away) and self.installed > installed)
+            self.assertEqual(1, len(self.left_over(away)), "as long as the log begins there")
+            self.writes(5, away, prefix)
+            for chance in (0.0, 1.0):
+                away.crash(chance)
+                self.serve()
+                self.until(lambda: self.caught_up(away))
+                self.assertEqual(1, len(self.hashes()))
+        self.assertEqual(3, self.installed)
 
     def hold_installation(self, machine: Machine) -> Held:
         """Installations on a machine wait at their beginning, until `Held.go_on`."""
