@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -27,10 +28,11 @@ from twistedetcd.apply.request import Encoder
 from twistedetcd.apply.store import StoreApplier
 from twistedetcd.cluster.founding import Entrance
 from twistedetcd.cluster.legacytree import encode_membership
+from twistedetcd.cluster.members import Cluster
 from twistedetcd.config import ETCD_VERSION, Config
 from twistedetcd.disk import Disk
 from twistedetcd.errors import NotPrimaryError
-from twistedetcd.interfaces import IBackend, IFiles, IPeerTransport, RunInThread
+from twistedetcd.interfaces import IBackend, IFiles, IOverlay, IPeerTransport, IReadTransaction, RunInThread
 from twistedetcd.mvcc.watch import Watches
 from twistedetcd.peertransports import NoPeers
 from twistedetcd.protocols.grpc import Method
@@ -154,7 +156,9 @@ class Assembly:
             pending=disk.pending,
             backend=disk.backend,
             run_in_writer=host.run_in_writer,
-            stamp=lambda: mark.write(member.applied_index, member.applied_term, raft.status().configuration),
+            stamp=lambda: mark.write(
+                member.applied_index, member.applied_term, member.clustering.configuration
+            ),
             failed=member.failed,
             interval_seconds=config.backend_batch_interval_seconds,
             operations_max=config.backend_batch_limit,
@@ -180,9 +184,10 @@ class Assembly:
             run_in_writer=host.run_in_writer,
             run_in_worker=host.run_in_worker,
             mark=lambda view: read_mark(view.get),
-            membership=self._membership,
+            membership=_stored_membership,
             replica=disk,
             replaced=self._replaced,
+            applied=lambda: member.applied_index,
         )
         node.on_applied.append(self.turn.write_out)
         self._snapshots = Snapshots(
@@ -192,10 +197,14 @@ class Assembly:
             run_in_worker=host.run_in_worker,
             applied=lambda: node.applied_index,
             state=lambda: Snapshot(
-                node.applied_index, node.applied_term, raft.status().configuration, self._membership()
+                node.applied_index,
+                node.applied_term,
+                member.clustering.configuration,
+                _membership(disk.cluster),
             ),
             commit=lambda: committer.flush(mark=True),
             record=node.record_snapshot,
+            purge_images=self._exchange.purge,
             failed=member.failed,
             every=config.snapshot_count if disk.backend.durable else None,
             recorded=disk.snapshot.index,
@@ -234,11 +243,6 @@ class Assembly:
             self._node, self._committer, self._snapshots, self._exchange, applier, mark.index, mark.term
         )
 
-    def _membership(self) -> bytes:
-        """As etcd has it in a snapshot; members of 3.5 read it."""
-        cluster = self._disk.cluster
-        return encode_membership(cluster.members, cluster.removed, cluster.version)
-
     def _resume_compaction(self) -> None:
         store = self._disk.store
         unfinished = store.unfinished_compaction
@@ -273,6 +277,18 @@ class Assembly:
 
     def _receiver_failed(self) -> None:
         self._log.failure("Somebody who watches failed when told of changes")
+
+
+def _membership(cluster: Cluster) -> bytes:
+    """As etcd has it in a snapshot; members of 3.5 read it."""
+    return encode_membership(cluster.members, cluster.removed, cluster.version)
+
+
+def _stored_membership(view: IReadTransaction) -> bytes:
+    """The same, of a moment that may be over."""
+    cluster = Cluster(cast(IOverlay, view))  # nobody writes to it
+    cluster.restore()
+    return _membership(cluster)
 
 
 def request_timeout_seconds(config: Config) -> float:

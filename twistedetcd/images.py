@@ -98,6 +98,10 @@ class Images:
         """Remove the one that was installed, unless the engine forgets it, and those that are older."""
         self._files.purge(index + 1 if backend.durable else index)
 
+    def too_late(self, index: int) -> None:
+        """Remove those up to an index that an engine is at, which does not forget."""
+        self._files.purge(index + 1)
+
 
 @implementer(IImage)
 class Outgoing:

@@ -190,7 +190,7 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual([ReadState(2, b"r")], self.read(network, 1))
         self.assertEqual([], network.delivered)
 
-    def test_first_entry_of_the_term(self) -> None:
+    def test_kf_03_first_entry_of_the_term(self) -> None:
         """A leader answers only after an entry of its term is committed (dissertation, 6.4)."""
         network = Network(logs={1: (1, 1), 2: (1, 1)})
         leader = network[1]
@@ -223,7 +223,7 @@ class PreVoteTests(SynchronousTestCase):
     def state(self, member: Member) -> tuple[object, ...]:
         return member.node.status().hard_state, member.node.role, member.node.lead
 
-    def test_partitioned_member(self) -> None:
+    def test_kf_05_partitioned_member(self) -> None:
         """A member cut off does not raise its term, so its return disturbs nobody (dissertation, 9.6)."""
         term = self.leader.node.term
         self.network.isolate(3)
@@ -274,7 +274,7 @@ class PreVoteTests(SynchronousTestCase):
         network.settle()
         self.assertEqual(network[2].node.term, behind.node.term)
 
-    def test_stale_leader(self) -> None:
+    def test_kf_05_stale_leader(self) -> None:
         """
         A member with a higher term tells an old leader of it, else neither would ever hear of the other
         (raft.md 6).

@@ -64,7 +64,7 @@ class OneServerTests(SynchronousTestCase):
         self.network.propose(1, b"two of two")
         self.assertIn(b"two of two", self.network[2].data())
 
-    def test_one_at_a_time(self) -> None:
+    def test_kf_09_one_at_a_time(self) -> None:
         """A change waits until the one before it is applied: meanwhile it becomes an empty entry (4.1)."""
         for id in (4, 5):
             self.leader.node.propose_conf_change(ConfChange(0, ADD, id))
@@ -236,7 +236,7 @@ class JointTests(SynchronousTestCase):
             self.network.tick(1)
             self.assertIn(data, self.leader.data())
 
-    def test_both_halves_elect(self) -> None:
+    def test_kf_08_both_halves_elect(self) -> None:
         """So does a candidate (paper, 6)."""
         self.enter(explicit=True)
         self.network.isolate(2, 3)
@@ -256,7 +256,7 @@ class JointTests(SynchronousTestCase):
         self.network.settle()
         self.assertEqual(ConfState((1, 4, 5)), configuration(self.leader))
 
-    def test_voter_becomes_learner(self) -> None:
+    def test_kf_08_voter_becomes_learner(self) -> None:
         """A voter of the outgoing half is a learner only after that half is gone (raft.md 12)."""
         explicit = ConfChangeTransition.JOINT_EXPLICIT
         self.leader.node.propose_conf_change(change((LEARN, 3), transition=explicit))

@@ -110,7 +110,7 @@ class ReplicationTests(SynchronousTestCase):
         self.assertEqual((3, False), (answer.index, answer.reject))
         self.assertEqual(entries(1, 1), list(follower.storage.entries(2, 4, 999)))
 
-    def test_committed_past_the_end(self) -> None:
+    def test_kf_11_committed_past_the_end(self) -> None:
         """A leader that thinks this log longer than it is: the disk forgot, so stop (paper, 5.4.3)."""
         follower = Network(logs={1: (1, 1)})[1]
         message = Message(MessageType.HEARTBEAT, 1, 2, 2, commit=4)
@@ -175,7 +175,7 @@ class ReplicationTests(SynchronousTestCase):
 class OlderTermTests(SynchronousTestCase):
     """An entry of an older term is not committed by counting copies (raft paper, 5.4.2 and figure 8)."""
 
-    def test_figure_8(self) -> None:
+    def test_kf_02_figure_8(self) -> None:
         """
         A majority holds an entry of term 2, yet it is committed only with one of the leader's own term: until
         then a later leader could still replace it.

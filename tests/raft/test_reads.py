@@ -32,7 +32,7 @@ class SingleVoterTests(SynchronousTestCase):
         self.assertEqual([ReadState(commit, b"one"), ReadState(commit, b"two")], list(ready.read_states))
         self.assertFalse(member.node.has_ready())
 
-    def test_waits_for_the_first_commit_in_its_term(self) -> None:
+    def test_kf_04_waits_for_the_first_commit_in_its_term(self) -> None:
         """
         Known failure 4: the stored commit index may lag behind acknowledged writes, so after a restart a read
         waits for the first entry of the new term (dissertation, 6.4).

@@ -118,8 +118,8 @@ class CampaignTests(SynchronousTestCase):
 class ProposalTests(SynchronousTestCase):
     """Proposals become entries, entries are saved, saved entries are committed (raft paper, 5.3)."""
 
-    def test_commit_after_advance(self) -> None:
-        """Known failure 1: nothing is committed before the Ready that carried it is saved and advanced."""
+    def test_kf_01_commit_after_advance(self) -> None:
+        """Nothing is committed before the Ready that carried it is saved and advanced."""
         member = single_leader()
         commit = member.node.status().hard_state.commit
         member.node.propose([b"a", b"b"])
@@ -163,7 +163,7 @@ class ProposalTests(SynchronousTestCase):
         member.node.campaign()
         self.assertRaises(ProposalDroppedError, member.node.propose, [b"a"])
 
-    def test_uncommitted_limit(self) -> None:
+    def test_kf_07_uncommitted_limit(self) -> None:
         """What is not applied is bounded; a first proposal passes however large it is (raft.md 9)."""
         member = single_leader(max_uncommitted_bytes=10)
         member.node.propose([b"x" * 100])
@@ -179,7 +179,7 @@ class ProposalTests(SynchronousTestCase):
         member.node.ready()
         self.assertRaises(InvariantError, member.node.ready)
 
-    def test_committed_in_portions(self) -> None:
+    def test_kf_06_committed_in_portions(self) -> None:
         """Committed entries come out in order, as many as the limit allows, none lost (raft.md 5)."""
         member = single_leader(max_bytes_per_message=250, max_committed_bytes_per_ready=250)
         datas = [bytes([n]) * 100 for n in range(1, 11)]

@@ -303,21 +303,6 @@ class Running:
             next_context=life << 20,
             catch_up_entries=5000,
         )
-        self.snapshots = Snapshots(
-            clock=self.clock,
-            snapshotter=parts.snapshotter,
-            wal=parts.wal,
-            run_in_worker=self.worker,
-            applied=lambda: self.node.applied_index,
-            state=self._state,
-            commit=lambda: self.committer.flush(mark=True),
-            record=self.node.record_snapshot,
-            failed=self.member.failed,
-            every=snapshot_count,
-            recorded=parts.recorded,
-            wals_max=kept,
-            snapshots_max=kept,
-        )
         self.exchange = Exchange(
             backend=self.backend,
             committer=self.committer,
@@ -327,9 +312,26 @@ class Running:
             run_in_writer=self.writer,
             run_in_worker=self.worker,
             mark=lambda view: read_mark(view.get),
-            membership=lambda: b"",
+            membership=lambda view: b"",
             replica=cast(Any, None),  # nobody sends a store to who is alone
             replaced=lambda put_in_place: None,
+            applied=lambda: self.member.applied_index,
+        )
+        self.snapshots = Snapshots(
+            clock=self.clock,
+            snapshotter=parts.snapshotter,
+            wal=parts.wal,
+            run_in_worker=self.worker,
+            applied=lambda: self.node.applied_index,
+            state=self._state,
+            commit=lambda: self.committer.flush(mark=True),
+            record=self.node.record_snapshot,
+            purge_images=self.exchange.purge,
+            failed=self.member.failed,
+            every=snapshot_count,
+            recorded=parts.recorded,
+            wals_max=kept,
+            snapshots_max=kept,
         )
         store_applier = StoreApplier(
             self.store, self.lessor, parts.cluster, self.member.header, self.member.compact_later

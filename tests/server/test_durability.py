@@ -51,7 +51,7 @@ class SavingTests(SynchronousTestCase):
         """The keys put by each save that has any."""
         return [found for found in keys(self.wal.saves) if found]
 
-    def test_no_reply_before_the_save(self) -> None:
+    def test_kf_01_no_reply_before_the_save(self) -> None:
         """While the save is under way nobody is answered, and a read does not see what is not durable."""
         self.wal.holding = True
         put = self.running.put(b"k", b"value")

@@ -17,7 +17,7 @@ TIMED_OUT = (Code.UNAVAILABLE, "etcdserver: request timed out")
 class RestartTests(SynchronousTestCase):
     """The commit index on the disk may be older than what was acknowledged (KF-04)."""
 
-    def test_waits_for_the_first_commit_of_the_term(self) -> None:
+    def test_kf_04_waits_for_the_first_commit_of_the_term(self) -> None:
         """A read between the election and the first commit of the term waits for that commit."""
         before = Running().start()
         before.put(b"k", b"acknowledged")

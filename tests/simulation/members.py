@@ -35,9 +35,6 @@ from twistedetcd.testing.packets import Packet
 from twistedetcd.testing.simulation.cluster import joining_config
 from twistedetcd.testing.simulation.machine import Machine
 
-FLAGS = ("--snapshot-count=20", "--snapshot-catchup-entries=5")
-"""Those of every member in a `Scene`."""
-
 
 class MembersScene(Scene):
     """A cluster whose members change."""
@@ -147,7 +144,7 @@ class MembersScene(Scene):
         others = {
             one.name or f"{one.ID:x}": one.peerURLs[0] for one in added.members if one.ID != added.member.ID
         }
-        self.cluster.add(joining_config(name, url, others, *FLAGS, *flags), added.member.ID)
+        self.cluster.add(joining_config(name, url, others, *self.flags, *flags), added.member.ID)
         return self.cluster.machines[-1]
 
     def join(self, added: MemberAddResponse, *flags: str) -> Machine:

@@ -252,6 +252,35 @@ class ChangeTests(MembersScene):
         self.assertEqual(1, len(self.hashes()))
 
 
+class GrowingTests(MembersScene):
+    """A member that was alone, and is again in the end."""
+
+    members = 1
+
+    def test_there_and_back(self) -> None:
+        """From one member to three, by way of two, and back to another one; each step is whole and serves."""
+        first = self.leader
+        self.put_through(b"0")
+        for number in (2, 3):
+            self.join(self.add())
+            self.put_through(b"%d" % number)
+            self.assert_one_view([machine.member_id for machine in self.cluster.machines])
+        self.run_for(6.0)
+        for number in (4, 5):
+            self.remove(self.leader)  # also of two
+            self.until(lambda: self.cluster.leader() is not None)
+            self.put_through(b"%d" % number)
+            self.assert_one_view([machine.member_id for machine in self.cluster.machines])
+        [last] = self.cluster.machines
+        self.assertIsNot(first, last)
+        last.crash(0.0)
+        self.serve()
+        self.assertLessEqual({b"0", b"2", b"3", b"4", b"5"}, set(self.keys(last)))
+
+    def put_through(self, key: bytes) -> None:
+        self.assertIsInstance(self.ask(PutRequest(key=key), self.leader), PutResponse)
+
+
 class IdentityTests(MembersScene):
     """Who a message is for, who it is from, and whose disk it is."""
 

@@ -21,11 +21,11 @@ class Scene(SynchronousTestCase):
     """A cluster that serves, and a client without bad luck."""
 
     members = 1
+    flags: tuple[str, ...] = ("--snapshot-count=20", "--snapshot-catchup-entries=5")
 
     def setUp(self) -> None:
         self.world = World(1, transcript=True)
-        flags = ("--snapshot-count=20", "--snapshot-catchup-entries=5")
-        self.cluster = Cluster(self.world, founding_configs(self.members, *flags))
+        self.cluster = Cluster(self.world, founding_configs(self.members, *self.flags), self.flags)
         for machine in self.cluster.machines:
             machine.sync_in_thread = True
         self.record = Record()

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import ConnectionLostError, EtcdError, LeaderFailedError, TimeoutError
 from twistedetcd.interfaces import IPeerTransport
-from twistedetcd.raft.types import NOBODY, ConfChange
+from twistedetcd.raft.types import NOBODY, ConfChange, ConfState
 from twistedetcd.server.exchange import Exchange
 from twistedetcd.server.membership import Membership
 from twistedetcd.server.peers import Peers
@@ -64,6 +64,8 @@ class Clustering:
     Attributes:
         alone: Whether nobody else has a vote: then it leads, and need not ask.
         learner: Whether it has none itself.
+        configuration: Raft's, after the last entry whose effects are there.  Raft itself may be further: it
+            knows that of a snapshot before the store has it.
         peers: The way to the others.
         membership: How they become others.
     """
@@ -91,6 +93,7 @@ class Clustering:
         self._leaving: IDelayedCall | None = None
         self._node: RaftNode | None = None
         self.alone = self.learner = False
+        self.configuration = ConfState()
         self.peers = Peers(
             clock,
             options.transport,
@@ -205,6 +208,7 @@ class Clustering:
         """The membership is another one than before: what that means for this member."""
         assert self._node is not None, "not started"
         self.alone = self._node.raft.alone
+        self.configuration = self._node.raft.status().configuration
         ourselves = self._cluster.member(self._id)
         self.learner = ourselves is not None and ourselves.is_learner
         self.peers.members_changed()

@@ -139,9 +139,10 @@ class Committer:
         Raises:
             Exception: As `flush`.
         """
-        at_rest = self.flush()
+        return self.flush().addCallback(self._hold)
+
+    def _hold(self, _: None) -> None:
         self._held = True
-        return at_rest
 
     def resume(self) -> None:
         """Go on; what was pending may have been forgotten meanwhile."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -60,6 +60,9 @@ class Images(Protocol):
     def installed(self, backend: IBackend, index: int) -> None:
         """It was, durably if the engine is durable: remove what is not needed any more.  Blocks."""
 
+    def too_late(self, index: int) -> None:
+        """Remove those up to an index.  Blocks."""
+
 
 class Replica(Protocol):
     """What of a member is another one after a store was installed."""
@@ -86,9 +89,10 @@ class Exchange:
         run_in_writer: The engine's thread.
         run_in_worker: For files.
         mark: Index, term and configuration that a view of the engine is at.
-        membership: The membership as etcd puts it into a snapshot, for members of other versions.
+        membership: That of a view, as etcd puts it into a snapshot, for members of other versions.
         replica: What is read anew.
         replaced: Called with what puts the new store in place, once that is ready.
+        applied: The last entry whose effects are there.
     """
 
     _log = Logger()
@@ -103,9 +107,10 @@ class Exchange:
         run_in_writer: RunInThread,
         run_in_worker: RunInThread,
         mark: Callable[[IReadTransaction], tuple[int, int, ConfState]],
-        membership: Callable[[], bytes],
+        membership: Callable[[IReadTransaction], bytes],
         replica: Replica,
         replaced: Callable[[Callable[[], tuple[int, int]]], None],
+        applied: Callable[[], int],
     ) -> None:
         self._backend = backend
         self._committer = committer
@@ -118,6 +123,7 @@ class Exchange:
         self._membership = membership
         self._replica = replica
         self._replaced = replaced
+        self._applied = applied
         self._one_at_a_time = DeferredLock()
 
     def stop(self) -> Deferred[None]:
@@ -139,11 +145,10 @@ class Exchange:
 
     async def _image(self) -> tuple[Snapshot, IImage]:
         await self._committer.flush(mark=True)
-        # In this very turn: a view of what was committed, and the members of that moment.
         view = self._backend.read()
         try:
             index, term, conf_state = self._mark(view)
-            snapshot = Snapshot(index, term, conf_state, self._membership())
+            snapshot = Snapshot(index, term, conf_state, self._membership(view))
             image: IImage = await self._slices.run(self._images.measure(view))
         except BaseException:
             view.close()
@@ -199,6 +204,20 @@ class Exchange:
         self._committer.resume()
         await self._run_in_worker(lambda: self._images.installed(self._backend, snapshot.index))
         self._log.info("Installed the snapshot at {index}", index=snapshot.index)
+
+    def purge(self) -> Deferred[None]:
+        """
+        Remove images that came too late, so that raft did not take them.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        return self._one_at_a_time.run(self._purge)
+
+    def _purge(self) -> Deferred[None]:
+        if not self._backend.durable:
+            return succeed(None)  # one of them is needed at the next start
+        return self._run_in_worker(lambda: self._images.too_late(self._applied()))
 
 
 @implementer(IImageSink)

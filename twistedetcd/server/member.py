@@ -186,6 +186,7 @@ class EtcdServer:
         self.applying.start(applier, applied_index, applied_term)
         node.applied_index, node.applied_term = applied_index, applied_term
         self._sweep_now()
+        node.on_lead.append(lambda lead: self._check_ready())
         node.on_follower.append(self.leases.follow)
         node.on_applied.append(self.leases.applied)
         committer.start()
@@ -458,22 +459,23 @@ class EtcdServer:
                 self.clustering.apply(change)
             else:
                 self.node.raft.apply_conf_change(change)  # as raft's own, to leave a joint configuration
+                self.clustering.members_changed()
         elif self.node.is_leader and entry.term == self.node.raft.term:
             self.leases.lead()
 
     def _applied(self) -> None:
         """Entries were carried out."""
         self.watches.publish()
-        if not self._ready.called:
-            self._check_ready()
+        self._check_ready()
         assert self._committer is not None
         self._committer.check()
 
     def _check_ready(self) -> None:
         """Clients are served once what this member says of itself is applied, and something of this term."""
-        up_to_date = self.node.raft.lead and self.applied_term == self.node.raft.term
-        if up_to_date and self.clustering.published and not self._ready.called:
-            self._ready.callback(None)
+        if not self._ready.called:
+            up_to_date = self.node.raft.lead and self.applied_term == self.node.raft.term
+            if up_to_date and self.clustering.published:
+                self._ready.callback(None)
 
     # Another store.
 

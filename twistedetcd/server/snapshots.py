@@ -36,6 +36,7 @@ class Snapshots:
         state: The snapshot at that entry; called between two entries only.
         commit: Makes the backend have all that is applied by now, durably.
         record: Puts a snapshot's record into the log.
+        purge_images: Removes stores of others that came too late.
         failed: Called when one of these failed; the member must stop.
         every: Entries between two snapshots; ``None`` for no snapshots, since the backend forgets.
         recorded: The newest snapshot that the log vouches for; 0 for none.
@@ -58,6 +59,7 @@ class Snapshots:
         state: Callable[[], Snapshot],
         commit: Callable[[], Deferred[None]],
         record: Callable[[Snapshot], Deferred[None]],
+        purge_images: Callable[[], Deferred[None]],
         failed: Callable[[Failure], None],
         every: int | None,
         recorded: int,
@@ -72,6 +74,7 @@ class Snapshots:
         self._state = state
         self._commit = commit
         self._record = record
+        self._purge_images = purge_images
         self._failed = failed
         self._every = every
         self.recorded = recorded
@@ -129,6 +132,7 @@ class Snapshots:
 
     async def _remove(self) -> None:
         if not self._stopped:
+            await self._purge_images()
             segments = await self._wal.purge(self._wals_max)
             snapshots = await self._run_in_worker(
                 lambda: self._snapshotter.purge(self._snapshots_max, self.recorded)
