@@ -151,6 +151,7 @@ class InstallTests(SnapshotScene):
         outcome = self.begin(DeleteRangeRequest(key=b"0", range_end=b"1"), self.leader)
         self.until(lambda: member.applying.behind)
         away.pause()  # all that goes on there stands still, in the middle of the entry
+        self.apart(away)
         self.writes(50)
         self.assertIsInstance(outcome[0], DeleteRangeResponse)
         made: list[Any] = []
@@ -172,9 +173,13 @@ class InstallTests(SnapshotScene):
         self.assertTrue(member.applying.behind)
         sink.finish()
         away.resume()
+        self.run_for(0.1)
+        self.assertTrue(member.applying.behind, "it is carried out still, and the snapshot is there")
+        self.assertEqual(1, len(self.left_over(away)))
+        self.run_for(2.0)
+        self.heal()
         self.until(lambda: self.caught_up(away))
         self.assertEqual(1, len(self.hashes()))
-        self.run_for(31.0)
         self.assertEqual([], self.left_over(away))
 
     def test_leader_changes_while_it_is_sent(self) -> None:
@@ -190,6 +195,27 @@ class InstallTests(SnapshotScene):
         self.assertEqual(1, len(self.hashes()))
         self.run_for(31.0)
         self.assertEqual([], self.left_over(away))
+
+    def test_one_that_came_too_late(self) -> None:
+        """A snapshot of what is there already is not taken, and its file goes away."""
+        made: list[Any] = []
+        self.assembly(self.leader)._exchange.image().addCallback(made.extend)
+        self.writes(5)
+        snapshot, image = made
+        member = self.assembly(self.followers[0]).member
+        term = self.node(self.leader).raft.term
+        ours, theirs = self.followers[0].member_id, self.leader.member_id
+        message = Message(MessageType.SNAP, ours, theirs, term, snapshot=snapshot)
+        sink = member.clustering.peers.receive_snapshot(message)
+        for chunk in image.chunks():
+            sink.write(chunk)
+        image.close()
+        sink.finish()
+        self.run_for(1.0)
+        self.assertEqual(1, len(self.left_over(self.followers[0])))
+        self.run_for(31.0)
+        self.assertEqual([], self.left_over(self.followers[0]))
+        self.assertEqual(1, len(self.hashes()))
 
     def test_members_of_the_moment(self) -> None:
         """
