@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.python.failure import Failure
 
 from twistedetcd.assembly import Assembly, Host
+from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.cluster.founding import Entrance
 from twistedetcd.errors import BackendError, MemberError, MemberRemovedError, StoppedError
 from twistedetcd.testing.clock import MachineClock
@@ -83,7 +84,9 @@ class Life:
             clock=clock,
             monotonic=clock.monotonic,
             files=files,
-            open_backend=lambda directory: JournalBackend(files, directory),
+            open_backend=lambda directory: (
+                MemoryBackend() if machine.forgetful else JournalBackend(files, directory)
+            ),
             log_options=lambda directory, busy: LogOptions(
                 run_in_worker=worker,
                 run_sync=worker if machine.sync_in_thread else None,

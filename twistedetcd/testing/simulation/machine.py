@@ -57,6 +57,7 @@ class Machine:
         disk_error: What its disk refuses every change with; ``None`` when it works.
         excused: Why the member may have to stop by itself; empty when there is no reason.
         held: Whether nobody shall start it.
+        forgetful: Whether its member's engine keeps nothing over the end of a process, and the log has to.
         told_removed: Whether the member stopped since others said that it is removed.
     """
 
@@ -84,7 +85,7 @@ class Machine:
         self.lives = 0
         self.disk_error: int | None = None
         self.excused = ""
-        self.held = self.told_removed = False
+        self.held = self.told_removed = self.forgetful = False
         self._left_until_cut: int | None = None
         self._only_syncs = False
         self._slow = 1.0

@@ -32,6 +32,8 @@ CALLS_PER_SECOND = 20.0
 """Of all clients together, as long as nothing holds them up."""
 STARTED_SECONDS = 30.0
 """By then a new cluster must serve."""
+FORGETFUL = 0.1
+"""How many founders have an engine that forgets all with its process."""
 HEALED_SECONDS = 60.0
 """So long after the last fault a cluster must have recovered from all of them."""
 SET_BACK_SECONDS = 10.0
@@ -102,6 +104,9 @@ class Simulation:
         flags = [f"--{name}={random.choice(values)}" for name, values in FLAGS.items()]
         world.note("", " ".join(flags))
         self.cluster = Cluster(world, founding_configs(members, *flags), flags)
+        engines = world.random("engines")
+        for machine in self.cluster.machines:
+            machine.forgetful = engines.random() < FORGETFUL
         self.record = Record()
         self.road = Road()
         self.operator = Operator(self._caller("op", Road()), self.cluster)
