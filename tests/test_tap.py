@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from twistedetcd import tap
-from twistedetcd.errors import MemberError
+from twistedetcd.errors import MemberError, MemberRemovedError
 from twistedetcd.interfaces import IBackendFactory
 from twistedetcd.tap import MemberProcess, Options, keep_memory, makeService
 
@@ -169,6 +169,20 @@ class ProcessTests(TapCase):
         self.patch(os, "_exit", statuses.append)
         tap._exit_failed()
         self.assertEqual([1], statuses)
+
+    def test_removed(self) -> None:
+        """A member that was removed from its cluster ends the process too, with status 0, and says why."""
+        events: list[Any] = []
+        self.patch(reactor, "addSystemEventTrigger", lambda *event: events.append(event))
+        self.patch(reactor, "callWhenRunning", events.append)
+        process = MemberProcess(self.options().config, own_log=False)
+        with capturedLogs() as logged:
+            process._etcd._fatal(Failure(MemberRemovedError()))
+        self.assertEqual([reactor.stop], events)  # type: ignore[attr-defined]
+        self.assertEqual(
+            ["the member has been permanently removed from the cluster"],
+            [event["reason"] for event in logged],
+        )
 
     def test_collector(self) -> None:
         """Once ready, the collector leaves alone what stays; not before, since an embedder decides itself."""

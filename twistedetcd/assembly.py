@@ -31,6 +31,7 @@ from twistedetcd.cluster.legacytree import encode_membership
 from twistedetcd.cluster.members import Cluster
 from twistedetcd.config import ETCD_VERSION, Config
 from twistedetcd.disk import Disk
+from twistedetcd.errors import NotPrimaryError
 from twistedetcd.interfaces import IBackend, IFiles, IOverlay, IPeerTransport, IReadTransaction, RunInThread
 from twistedetcd.mvcc.watch import Watches
 from twistedetcd.peertransports import NoPeers
@@ -268,11 +269,11 @@ class Assembly:
 
     def not_proposed(self, proposals: Sequence[bytes]) -> None:
         """Proposals of a leader that is none any more."""
-        self.member.not_proposed(proposals)
+        self.member.waits.refuse(proposals, NotPrimaryError())
 
     def forwarded(self, proposals: Sequence[bytes]) -> None:
         """Proposals on their way to the leader."""
-        self.member.forwarded(proposals)
+        self.member.waits.forward(proposals)
 
     def _receiver_failed(self) -> None:
         self._log.failure("Somebody who watches failed when told of changes")

@@ -33,7 +33,7 @@ from twistedetcd.assembly import GRPC_OVERHEAD_BYTES, Assembly, Host, request_ti
 from twistedetcd.cluster.founding import Entrance
 from twistedetcd.config import Config
 from twistedetcd.disk import log_options, open_backend
-from twistedetcd.errors import MemberError, StoppedError
+from twistedetcd.errors import MemberError, MemberRemovedError, StoppedError
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.interfaces import IPeerTransport, RunInThread
 from twistedetcd.peertransports import open_transport
@@ -199,7 +199,7 @@ class EtcdService(MultiService):
         self.ready.errback(failure)
 
     def _fatal(self, failure: Failure) -> None:
-        if failure.check(MemberError, OSError):
+        if failure.check(MemberError, OSError, MemberRemovedError):
             self._log.critical("The member stops: {reason}", reason=failure.getErrorMessage())
         else:
             self._log.failure("What stops the member was not expected", failure)

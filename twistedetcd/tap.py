@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.python.usage import Options as TwistedOptions
 
 from twistedetcd.config import Answered, Config, parse
-from twistedetcd.errors import ConfigError, MemberError, UsageError
+from twistedetcd.errors import ConfigError, MemberError, MemberRemovedError, UsageError
 from twistedetcd.logs import observer
 from twistedetcd.service import EtcdService
 
@@ -78,6 +78,8 @@ class MemberProcess(MultiService):
     """
     A process whose purpose is one member: it ends, with status 1, when the member cannot go on.
 
+    One that was removed from its cluster ends with status 0, as etcd's does.
+
     Args:
         config: The member's.
         own_log: Whether the log is ours to write, as etcd does, or twistd's.
@@ -120,7 +122,8 @@ class MemberProcess(MultiService):
         from twisted.internet import reactor
 
         stopping: Any = reactor
-        stopping.addSystemEventTrigger("after", "shutdown", _exit_failed)
+        if not failure.check(MemberRemovedError):  # which is as it should be: status 0
+            stopping.addSystemEventTrigger("after", "shutdown", _exit_failed)
         stopping.callWhenRunning(stopping.stop)
 
 

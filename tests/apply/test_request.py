@@ -131,3 +131,23 @@ class DecodeTests(SynchronousTestCase):
 def _length(data: bytes) -> bytes:
     length = len(data)
     return bytes((length,)) if length < 128 else bytes((length & 0x7F | 0x80, length >> 7))
+
+
+class IdTests(SynchronousTestCase):
+    """The id in an entry's data."""
+
+    @SETTINGS
+    @given(number=ids)
+    def test_found(self, number: int) -> None:
+        """It is the one that the encoder gave."""
+        data = Encoder(number).encode(kinds.PUT, PutRequest(key=b"k").SerializeToString())
+        self.assertEqual(number, kinds.request_id(data))
+
+    def test_others(self) -> None:
+        """What somebody else made of a request has none that we know."""
+        header_last = internal(5, put=PutRequest(key=b"k")).SerializeToString()
+        put = PutRequest(key=b"k").SerializeToString()
+        ours = Encoder(5).encode(kinds.PUT, put)
+        self.assertEqual(5, kinds.request_id(ours))
+        for data in (b"", header_last, put, ours[:3], ours[:4], b"\xa2\x06\x01\x08\xff"):
+            self.assertEqual(0, kinds.request_id(data))

@@ -44,7 +44,7 @@ class Waiting:
 class MembersTests(TestCase):
     """What takes its time must not cost the leader its office, nor make members differ."""
 
-    timeout = 300
+    timeout = 900
 
     def setUp(self) -> None:
         self.directory = self.mktemp()
@@ -141,8 +141,10 @@ class MembersTests(TestCase):
         member = self.services["m1"].member
         member.propose(kinds.DELETE_RANGE, request.SerializeToString(), request, waiting)
         waiting.done.addErrback(lambda failure: failure.trap(RuntimeError))  # it may take longer than it may
-        while any(etcd.member.store.count(b"0", b"9") for etcd in self.services.values()):
+        revision = member.store.revision + 1
+        while any(etcd.member.store.revision < revision for etcd in self.services.values()):
             yield deferLater(reactor, 0.05)
+        self.assertEqual([0] * 3, [etcd.member.store.count(b"0", b"9") for etcd in self.services.values()])
         self.assertEqual(terms, self.terms())
         self.assertEqual(1, len(set((yield self.hashes()))))
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,17 +20,20 @@ from twistedetcd.testing.simulation.run import run
 SECONDS = 25.0
 """`make simulate` runs longer, and more seeds."""
 
+CHANGES = ("members", "transfer")
+_run = cache(run)
+
 
 class SeedTests(SynchronousTestCase):
     """Each seed is another history; a failure names its seed, which replays it."""
 
-    def check(self, members: int, *seeds: int) -> Counter[str]:
+    def check(self, members: int, *seeds: int, only: tuple[str, ...] = tuple(KINDS)) -> Counter[str]:
         """Run some seeds; returns what they reached."""
         total = Counter[str]()
         for seed in seeds:
-            outcome = run(seed, SECONDS, members)
+            outcome = _run(seed, SECONDS, members, only)
             if not outcome.good:
-                again = f"--seed {seed} --seconds {SECONDS:g} --members {members}"
+                again = f"--seed {seed} --seconds {SECONDS:g} --members {members} --nemesis {','.join(only)}"
                 self.fail(f"{describe(outcome)}\nagain: python -m twistedetcd.testing.simulate {again}")
             total += outcome.counts
         return total
@@ -53,6 +57,19 @@ class SeedTests(SynchronousTestCase):
     def test_five_members(self) -> None:
         """More members, more that may be missing."""
         self.check(5, 1, 2, 3, 4)
+
+    def test_members_change(self) -> None:
+        """Members come and go, and the leader is another now and then."""
+        self.check(3, 1, 2, only=CHANGES)
+
+    def test_reach(self) -> None:
+        """The seeds reach what is worth simulating: restarts, elections, snapshots, changes of membership."""
+        reached = self.check(3, *range(1, 13)) + self.check(5, 1, 2, 3, 4)
+        reached += self.check(3, 1, 2, only=CHANGES)
+        wanted = ("calls", "unknown", "watches", "events", "snapshots", "added", "retired")
+        self.assertEqual([], [name for name in wanted if not reached[name]])
+        self.assertGreater(reached["lives"], 100)
+        self.assertGreater(reached["term"], 100)
 
     def test_nothing_goes_wrong(self) -> None:
         """Without faults everybody gets an answer, but for leases that a new leader does not count yet."""

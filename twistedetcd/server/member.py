@@ -4,7 +4,7 @@ One member: requests in, answers out, by way of raft and the applier.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -69,6 +69,10 @@ class EtcdServer:
         compaction_pause_seconds: Between two slices of a compaction.
         clustering: What the member is told of its cluster.
         failed: Called, once, when a member that served clients cannot go on; it has stopped by then.
+
+    Attributes:
+        clustering: What it is among the others.
+        waits: Who waits for which request.
     """
 
     _log = Logger()
@@ -106,8 +110,8 @@ class EtcdServer:
         self._request_bytes_max = request_bytes_max
         self._request_timeout_seconds = request_timeout_seconds
         self._tell_failed = failed
-        self._waits = Waits()
-        self._pending_requests = self._waits.pending
+        self.waits = Waits()
+        self._pending_requests = self.waits.pending
         self._deadline = 0.0
         self._sweep: IDelayedCall | None = None
         self._refusal: EtcdError | None = None
@@ -119,7 +123,7 @@ class EtcdServer:
         self.hash = Hashes(self._reading, store).hash
         self.applying = Applying(
             clock,
-            self._waits,
+            self.waits,
             self._apply_raft_entry,
             self._applied,
             lambda index, term: self.node.applied_to(index, term),
@@ -181,7 +185,6 @@ class EtcdServer:
         self._exchange = exchange
         self.applying.start(applier, applied_index, applied_term)
         node.applied_index, node.applied_term = applied_index, applied_term
-        self._proposals = node.proposals
         self._sweep_now()
         node.on_lead.append(lambda lead: self._check_ready())
         node.on_follower.append(self.leases.follow)
@@ -217,7 +220,7 @@ class EtcdServer:
         at_rest = [self._node.stop(), self._snapshots.stop(), self.clustering.stop(), self._exchange.stop()]
         committed = self._committer.stop()
         for other in at_rest:
-            committed.addBoth(_when, other)
+            committed.addBoth(lambda result, other: other.addCallback(lambda _: result), other)
         if not self._ready.called:
             self._ready.errback(StoppedError())
         return committed
@@ -237,7 +240,7 @@ class EtcdServer:
         self._compacting.stop()
         self.clustering.halt()
         self.leases.stop(error)
-        self._waits.fail_all(error)
+        self.waits.fail_all(error)
         self._node.reads.fail_all(error)
 
     def failed(self, failure: Failure) -> None:
@@ -262,7 +265,7 @@ class EtcdServer:
     @property
     def pending_requests(self) -> int:
         """How many requests are on their way through raft."""
-        return len(self._pending_requests) + len(self._waits.forwarded)
+        return len(self._pending_requests) + len(self.waits.forwarded)
 
     @property
     def behind(self) -> bool:
@@ -286,7 +289,7 @@ class EtcdServer:
     def propose_own(self, kind: str, message: Any, waiter: Waiter | None) -> None:
         """As `propose`, but never refused: a replayed log may have filled the open batch."""
         data = self._encoder.encode(kind, message.SerializeToString())
-        self.node.proposals.append(data)
+        self.node.proposals.waiting.append(data)
         self._pending_requests[id(data)] = (data, Request(kind, message), waiter, self._new_deadline())
         self._wake()
 
@@ -303,7 +306,7 @@ class EtcdServer:
         if self.pending.full or self.applying.full:
             raise TooManyRequestsError
         data = self._encoder.encode(kind, raw)
-        if not self.node.propose_as_leader(data):
+        if not self.node.proposals.add_as_leader(data):
             raise NotPrimaryError
         self._pending_requests[id(data)] = (data, Request(kind, message), waiter, self._new_deadline())
         self._wake()
@@ -330,7 +333,7 @@ class EtcdServer:
             raise RequestTooLargeError
         node = self._node
         assert node is not None
-        proposals = node.proposals
+        proposals = node.proposals.waiting
         if not proposals:
             self._begin_turn()
             if self._refusal is not None:
@@ -418,7 +421,7 @@ class EtcdServer:
         now = self.clock.seconds()
         self._new_deadline()  # a turn's requests may wait for a slow save, and later ones join them
         self.leases.sweep(now)
-        self._waits.expire(now, self.clustering.too_late)
+        self.waits.expire(now, self.clustering.too_late)
         self.clustering.expire(now)
         self.applying.expire(now, TimeoutError())
         self.node.reads.retry(now, TimeoutError())
@@ -476,17 +479,6 @@ class EtcdServer:
 
     # Another store.
 
-    def not_proposed(self, proposals: Sequence[bytes]) -> None:
-        """See `twistedetcd.server.raftnode.Peers.not_proposed`."""
-        for data in proposals:
-            _, _, waiter, _ = self._pending_requests.pop(id(data), (data, None, None, 0.0))
-            if waiter is not None:
-                waiter.fail(NotPrimaryError.code, NotPrimaryError.message)
-
-    def forwarded(self, proposals: Sequence[bytes]) -> None:
-        """See `twistedetcd.server.raftnode.Peers.forwarded`."""
-        self._waits.forward(proposals)
-
     def install(self, snapshot: Snapshot) -> Deferred[None]:
         """See `twistedetcd.server.raftnode.Peers.install`."""
         assert self._exchange is not None, "not started"
@@ -511,11 +503,6 @@ class EtcdServer:
         self.watches.begin_anew()
         self._check_ready()
         self.applying.go_on(index, term)
-
-
-def _when(result: Any, other: Deferred[None]) -> Deferred[Any]:
-    """The same result, once something else has fired, too."""
-    return other.addCallback(lambda _: result)
 
 
 def _stopped(failure: Failure) -> None:

@@ -33,6 +33,7 @@ from twistedetcd.errors import (
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.types import NOBODY, ConfChange, ConfChangeType, Role
 from twistedetcd.server.peers import Peers
+from twistedetcd.server.proposals import Proposals
 
 CHANGES_MAX = 100  # of membership that wait to be carried out
 PROMOTE = "promote"
@@ -46,8 +47,9 @@ class Driver(Protocol):
     def raft(self) -> RawNode:
         """The state machine."""
 
-    def propose_change(self, change: ConfChange) -> None:
-        """Have a change proposed."""
+    @property
+    def proposals(self) -> Proposals:
+        """What waits to be proposed."""
 
     def when_advanced(self, go_on: Callable[[], None]) -> None:
         """Call back once raft takes the next change."""
@@ -188,7 +190,7 @@ class Membership:
         change = ConfChange(self._new_id(), kind, number, context)
         done: Deferred[None] = Deferred()
         self._waiting[change.id] = self._clock.seconds() + self._timeout_seconds, done
-        self._driver.propose_change(change)
+        self._driver.proposals.add_change(change)
         self._wake()
         return done
 

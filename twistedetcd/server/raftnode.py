@@ -7,7 +7,7 @@ dissertation, 10.2.1).  One Ready a turn carries all that the turn brought.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -17,12 +17,11 @@ from twisted.python.failure import Failure
 
 from twistedetcd.errors import MemberError, StoppedError
 from twistedetcd.interfaces import IWAL
-from twistedetcd.raft.errors import InvariantError, LogLostError, ProposalDroppedError, RaftError
+from twistedetcd.raft.errors import InvariantError, LogLostError, RaftError
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
 from twistedetcd.raft.types import (
     NOBODY,
-    ConfChange,
     Entry,
     Message,
     MessageType,
@@ -33,12 +32,11 @@ from twistedetcd.raft.types import (
     SoftState,
 )
 from twistedetcd.server.memorylog import COMPACT_EVERY, MemoryLog
+from twistedetcd.server.proposals import Proposals, Told
 from twistedetcd.server.readindex import ReadIndex
 
-FORWARDED_BYTES = 1024 * 1024  # of proposals in one message to the leader; a larger one goes by itself
 
-
-class Peers(Protocol):
+class Peers(Told, Protocol):
     """The way to the others, as raft's driver needs it."""
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -53,12 +51,6 @@ class Peers(Protocol):
 
         Then `RaftNode.applied_to` is called.  Fails with what the member must stop for.
         """
-
-    def not_proposed(self, proposals: Sequence[bytes]) -> None:
-        """These will not be: they were the leader's, and this member does not lead any more."""
-
-    def forwarded(self, proposals: Sequence[bytes]) -> None:
-        """These are on their way to the leader: what comes back as an entry is not the same object."""
 
 
 class RaftNode:
@@ -118,15 +110,12 @@ class RaftNode:
         """What may leave only once the Ready under way is durable, and its changes of membership in force."""
         self._handed_out = 0
         """The last index that was handed out to be applied."""
-        self._in_office: dict[int, int] = {}
-        """Of proposals that only the leader of a term may make, that term; by the identity of their data."""
         self._held_snapshot: Message | None = None
         self._known_lead = NOBODY
-        self._changes: list[ConfChange] = []
         self._advanced: list[Callable[[], None]] = []
         self.applied_index = self.applied_term = 0
         """The last entry whose effects are there."""
-        self.proposals: list[bytes] = []
+        self.proposals = Proposals(raft, peers)
         """What the turn brought, to be proposed by `flush`."""
         self.reads = ReadIndex(next_context, raft.read_index)
         self.on_lead: list[Callable[[int], None]] = []
@@ -196,68 +185,11 @@ class RaftNode:
             self.step(held)
         if self._raft.lead == NOBODY:
             self._campaign()
-        if self.proposals and self._raft.lead:
-            proposals, self.proposals = self.proposals, []
-            if self._in_office:
-                proposals = self._still_in_office(proposals)
-            try:
-                if self._raft.role is Role.LEADER:
-                    self._raft.propose(proposals)
-                else:
-                    self._forward(proposals)
-                if self._in_office:
-                    self._in_office = {}
-            except ProposalDroppedError:
-                self.proposals = proposals  # kept for the next leader; whoever waits has a deadline
-        if self._changes and self._raft.lead:
-            self._propose_changes()
+        if self._raft.lead:
+            self.proposals.propose()
         if self.reads.arrived and self._raft.lead:
             self.reads.ask(self._clock.seconds())
         self._carry_out()
-
-    def _still_in_office(self, proposals: list[bytes]) -> list[bytes]:
-        """Leave out what this member wanted only as the leader that it is no more."""
-        in_office = self._in_office
-        term = self._raft.term if self._raft.role is Role.LEADER else 0
-        dropped = [data for data in proposals if in_office.get(id(data), term) != term]
-        if dropped:
-            assert self._peers is not None, "who is alone stays in office"
-            self._peers.not_proposed(dropped)
-            proposals = [data for data in proposals if in_office.get(id(data), term) == term]
-            self._in_office = {key: value for key, value in in_office.items() if value == term}
-        return proposals
-
-    def _forward(self, proposals: list[bytes]) -> None:
-        """Hand proposals on to the leader."""
-        assert self._peers is not None, "who is alone leads"
-        for some in _pieces(proposals, FORWARDED_BYTES):
-            self._raft.propose(some)
-            self._peers.forwarded(some)
-
-    def propose_as_leader(self, data: bytes) -> bool:
-        """
-        Have something proposed by `flush` with the others, if this member leads by then since now.
-
-        Returns:
-            Whether it leads now.  If it does not later, `Peers.not_proposed` is told.
-        """
-        if self._raft.role is not Role.LEADER:
-            return False
-        self.proposals.append(data)
-        self._in_office[id(data)] = self._raft.term
-        return True
-
-    def propose_change(self, change: ConfChange) -> None:
-        """Have a change of membership proposed by `flush`."""
-        self._changes.append(change)
-
-    def _propose_changes(self) -> None:
-        changes, self._changes = self._changes, []
-        for change in changes:
-            try:
-                self._raft.propose_conf_change(change)
-            except ProposalDroppedError as error:
-                self._log.debug("A change of membership was not proposed: {error}", error=error)
 
     def when_advanced(self, go_on: Callable[[], None]) -> None:
         """Call back once raft knows that what is being applied now is: then it takes the next change."""
@@ -516,17 +448,3 @@ class RaftNode:
         self._saving = None
         self._failed(failure)  # first, so that it is the reason, and not that we stop
         self.stop()
-
-
-def _pieces(proposals: Sequence[bytes], bytes_max: int) -> Iterator[list[bytes]]:
-    """In order, as many together as do not exceed ``bytes_max``."""
-    piece: list[bytes] = []
-    size = 0
-    for data in proposals:
-        if piece and size + len(data) > bytes_max:
-            yield piece
-            piece, size = [], 0
-        piece.append(data)
-        size += len(data)
-    if piece:
-        yield piece

@@ -52,6 +52,13 @@ class Waits:
             if waiting is not None:  # or it has waited for a leader until its time was up
                 self.forwarded[request_id(data)] = waiting
 
+    def refuse(self, proposals: Sequence[bytes], error: EtcdError) -> None:
+        """These will not be proposed."""
+        for data in proposals:
+            waiting = self.pending.pop(id(data), None)
+            if waiting is not None and waiting[2] is not None:
+                waiting[2].fail(error.code, error.message)
+
     def expire(self, now: float, error_of: Callable[[float], EtcdError]) -> None:
         """
         Tell those whose time is up.  Their requests may still be applied.

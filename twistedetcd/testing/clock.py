@@ -88,8 +88,9 @@ class Timers:
         """See `IReactorTime`."""
         assert delay >= 0, f"{delay} seconds from now are in the past"
         now = self.seconds()
-        # However short a delay, what is asked for later is later.
-        time = now + delay if now + delay > now or not delay else nextafter(now, inf)
+        time = now + delay
+        if delay and time <= now:
+            time = nextafter(now, inf)  # however short a delay, what is asked for later is later
         call = TimedCall(self, time, callable, args, kw)
         self.push(call)
         return call
@@ -111,12 +112,6 @@ class Timers:
         while heap and (heap[0][2].over is not None or heap[0][2].time != heap[0][0]):
             heappop(heap)
         return heap[0][0] if heap else None
-
-    def take(self) -> TimedCall:
-        """The next call, which is made now: there must be one, see `next_time`."""
-        call = heappop(self._heap)[2]
-        call.over = AlreadyCalled
-        return call
 
     def clear(self) -> None:
         """No call that waits is made any more; whoever has one may still cancel it."""
@@ -148,9 +143,14 @@ class SimulatedClock(Timers):
         Returns:
             Whether it was ``done``.
         """
-        while (time := self.next_time) is not None and time <= until:
-            self._now = max(self._now, time)
-            call = self.take()
+        heap = self._heap
+        while heap and heap[0][0] <= until:
+            time, _, call = heappop(heap)
+            if call.over is not None or call.time != time:
+                continue  # it was cancelled, or moved
+            if time > self._now:
+                self._now = time
+            call.over = AlreadyCalled
             call.function(*call.arguments, **call.keywords)
             if done is not None and done():
                 return True
@@ -197,7 +197,8 @@ class MachineClock(Timers):
         return self._world.seconds() * self._rate
 
     def seconds(self) -> float:
-        return max(self._world.seconds() * self._rate + self._offset, self._least)
+        now = self._world._now * self._rate + self._offset
+        return now if now > self._least else self._least
 
     def set(self, seconds: float) -> None:
         """Somebody sets the clock, so much forward or back."""
@@ -234,13 +235,19 @@ class MachineClock(Timers):
 
     def _arm(self) -> None:
         """Have the world wake us for the next call."""
-        if self._armed is not None:
-            self._armed.cancel()
-            self._armed = None
-        time = self.next_time
-        if time is not None and not self.paused:
-            delay = max(0.0, self._true_time(time) - self._world.seconds())
-            self._armed = self._world.callLater(delay, self._run, time)
+        armed, time = self._armed, self.next_time
+        if time is None or self.paused:
+            if armed is not None:
+                armed.cancel()
+                self._armed = None
+            return
+        true_time = max((time - self._offset) / self._rate, self._world._now)
+        if armed is not None:
+            if armed.time == true_time and armed.arguments[0] == time:
+                return
+            armed.cancel()
+        self._armed = TimedCall(self._world, true_time, self._run, (time,), {})
+        self._world.push(self._armed)
 
     def _run(self, due: float) -> None:
         """Make the calls that are due: at least those for which we were woken, whatever the rounding."""
@@ -249,9 +256,12 @@ class MachineClock(Timers):
         try:
             if due - self.seconds() < ROUNDING_SECONDS:
                 self._least = max(self._least, due)
-            now = self.seconds()
-            while not self.paused and (time := self.next_time) is not None and time <= now:
-                call = self.take()
+            now, heap = self.seconds(), self._heap
+            while heap and heap[0][0] <= now and not self.paused:
+                time, _, call = heappop(heap)
+                if call.over is not None or call.time != time:
+                    continue  # it was cancelled, or moved
+                call.over = AlreadyCalled
                 try:
                     call.function(*call.arguments, **call.keywords)
                 except Exception:

@@ -15,12 +15,14 @@ from twistedetcd.pb.rpc_pb2 import (
     WatchRequest,
     WatchResponse,
 )
+from twistedetcd.raft.types import ConfState
 from twistedetcd.testing.checks import Change, Witness
 from twistedetcd.testing.simulation.caller import Caller
 from twistedetcd.testing.simulation.watchers import PATH
 
 if TYPE_CHECKING:
     from twistedetcd.pb.kv_pb2 import Event, KeyValue
+    from twistedetcd.testing.simulation.cluster import Cluster
     from twistedetcd.testing.simulation.machine import Machine
 
 READ_SECONDS = 10.0
@@ -29,6 +31,28 @@ READ_SECONDS = 10.0
 
 class UnreadableError(Exception):
     """A member that should be well does not tell what it holds."""
+
+
+def check_membership(cluster: Cluster) -> None:
+    """Every member knows the same members, and its raft counts just those."""
+    first: tuple[str, object] | None = None
+    for machine in cluster.machines:
+        assert machine.life is not None and machine.life.assembly is not None, "it serves"
+        member = machine.life.assembly.member
+        configuration = member.node.raft.status().configuration
+        known = [(one.id, one.is_learner, one.peer_urls) for one in member.cluster.members]
+        voters = tuple(number for number, is_learner, _ in known if not is_learner)
+        learners = tuple(number for number, is_learner, _ in known if is_learner)
+        if configuration != ConfState(voters, learners):
+            cluster.world.problem(
+                machine.name, f"its raft counts {configuration}, and the members are {known}"
+            )
+        if first is None:
+            first = machine.name, known
+        elif first[1] != known:
+            cluster.world.problem(machine.name, f"knows {known} as members, and {first[0]} {first[1]}")
+        if machine.told_removed:
+            cluster.world.problem(machine.name, "was told that it is removed, and is a member")
 
 
 async def read_history(caller: Caller, machine: Machine, revision: int) -> Witness:

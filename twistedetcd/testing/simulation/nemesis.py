@@ -14,8 +14,10 @@ from twistedetcd.testing.simulation.cluster import Cluster
 from twistedetcd.testing.simulation.machine import Machine
 from twistedetcd.testing.simulation.operator import Operator
 
-FAULT_SECONDS = 3.0
-"""A fault begins so often, on average."""
+FAULT_SECONDS = (0.7, 2.0, 3.0, 6.0)
+"""How often a fault begins, on average: one of these by the seed."""
+FEW_KINDS = 5
+"""Of more kinds of faults each seed has only some: all together hide what a few bring about."""
 
 End = Callable[[], None]
 
@@ -37,6 +39,10 @@ class Nemesis:
         self.road = road
         self.operator = operator
         self._kinds = list(kinds)
+        if len(kinds) > FEW_KINDS:
+            self._kinds = self.random.sample(self._kinds, self.random.randint(2, len(kinds)))
+        self._pause_seconds = self.random.choice(FAULT_SECONDS)
+        cluster.world.note("", f"every {self._pause_seconds} s: {', '.join(self._kinds) or 'nothing'}")
         self._stopped = not kinds
         self._under_way: dict[int, End] = {}
         self._count = 0
@@ -44,7 +50,7 @@ class Nemesis:
     def start(self) -> None:
         """Begin."""
         if not self._stopped:
-            self.cluster.world.clock.callLater(self.random.expovariate(1 / FAULT_SECONDS), self._next)
+            self.cluster.world.clock.callLater(self.random.expovariate(1 / self._pause_seconds), self._next)
 
     def stop(self) -> None:
         """End all that goes wrong; nothing does any more."""
@@ -202,7 +208,9 @@ def transfer(nemesis: Nemesis) -> End:
 
 def clock(nemesis: Nemesis) -> End:
     """A clock is set, for good."""
-    nemesis.victim().set_clock(nemesis.random.choice((-1.0, 1.0)) * nemesis.random.expovariate(1.0))
+    nemesis.victim().set_clock(
+        nemesis.random.choice((-1.0, -0.1, 0.1, 1.0)) * nemesis.random.uniform(0.0, 4.0)
+    )
     return _nothing
 
 

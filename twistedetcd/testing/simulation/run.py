@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
@@ -17,7 +17,7 @@ from twistedetcd.testing.simulation.caller import Caller, Record
 from twistedetcd.testing.simulation.calls import Road
 from twistedetcd.testing.simulation.clients import Client
 from twistedetcd.testing.simulation.cluster import Cluster, founding_configs
-from twistedetcd.testing.simulation.ending import UnreadableError, read_history
+from twistedetcd.testing.simulation.ending import UnreadableError, check_membership, read_history
 from twistedetcd.testing.simulation.keepers import Keeper
 from twistedetcd.testing.simulation.nemesis import KINDS, Nemesis
 from twistedetcd.testing.simulation.operator import Operator
@@ -34,12 +34,28 @@ STARTED_SECONDS = 30.0
 """By then a new cluster must serve."""
 HEALED_SECONDS = 60.0
 """So long after the last fault a cluster must have recovered from all of them."""
-QUIET_SECONDS = 20.0
+SET_BACK_SECONDS = 10.0
+"""So long after the last fault the timers of a clock that was set back may still be late."""
+QUIET_SECONDS = 28.0
 """After the last request: leases end, watches are told all."""
 GRACE_SECONDS = 6.0
 """What a lease may last longer than its TTL while all is well."""
 DRIFT = 0.006
 """How much faster or slower than true time a machine's clock is, and a little more."""
+
+FLAGS: Mapping[str, Sequence[str]] = {
+    "snapshot-count": ("20", "60", "200"),
+    "snapshot-catchup-entries": ("1", "5", "20"),
+    "max-wals": ("1", "2", "5"),
+    "max-snapshots": ("1", "2", "5"),
+    "compaction-batch-limit": ("3", "1000"),
+    "watch-progress-notify-interval": ("1s", "10s"),
+    "backend-batch-interval": ("10ms", "100ms", "2s"),
+    "backend-batch-limit": ("1", "10", "10000"),
+    "pre-vote": ("true", "true", "false"),
+    "feature-gates": ("LeaseCheckpoint=true", "LeaseCheckpoint=false"),
+}
+"""What the members of a cluster are set to, one of each by the seed."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +99,7 @@ class Simulation:
     ) -> None:
         self.world = world = World(seed, transcript)
         random = world.random("flags")
-        flags = (
-            f"--snapshot-count={random.choice((20, 60, 200))}",
-            f"--snapshot-catchup-entries={random.choice((1, 5, 20))}",
-            f"--max-wals={random.choice((1, 2, 5))}",
-            f"--max-snapshots={random.choice((1, 2, 5))}",
-            f"--compaction-batch-limit={random.choice((3, 1000))}",
-            f"--watch-progress-notify-interval={random.choice((1, 10))}s",
-            f"--pre-vote={random.choice(('true', 'true', 'false'))}",
-        )
+        flags = [f"--{name}={random.choice(values)}" for name, values in FLAGS.items()]
         world.note("", " ".join(flags))
         self.cluster = Cluster(world, founding_configs(members, *flags), flags)
         self.record = Record()
@@ -177,10 +185,8 @@ class Simulation:
         members = results[0] if results and isinstance(results[0], dict) else {}
         if not members:
             world.problem("", f"could not be read: {results[0] if results else 'no answer'}")
-        for machine in self.cluster.machines:
-            if machine.told_removed:
-                world.problem(machine.name, "was told that it is removed, and is a member")
-        led = [(healed_at, world.clock.seconds())]
+        check_membership(self.cluster)
+        led = [(healed_at + SET_BACK_SECONDS, world.clock.seconds())]
         return check(
             History(self.record.operations, self.record.watches),
             self.cluster.chronicle.witness(),
