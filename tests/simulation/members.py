@@ -29,6 +29,7 @@ from twistedetcd.pb.rpc_pb2 import (
     PutRequest,
 )
 from twistedetcd.raft.types import Role
+from twistedetcd.server.bootstrap import read_mark
 from twistedetcd.server.raftnode import RaftNode
 from twistedetcd.testing.checks import Refused, Unknown
 from twistedetcd.testing.packets import Packet
@@ -188,7 +189,7 @@ class MembersScene(Scene):
         Voters and learners, as each part of one member knows them.
 
         Returns:
-            Raft's, those in memory, and those in the engine once it has all of them.
+            Raft's, those in memory, and in the engine, once it has all, its members and its configuration.
         """
         self.run_for(0.5)
         assembly = self.assembly(machine)
@@ -196,9 +197,10 @@ class MembersScene(Scene):
         pending = Pending(assembly._disk.backend)
         stored = Cluster(pending)
         stored.restore()
+        _, _, marked = read_mark(pending.get)
         pending.close()
         return [
-            (sorted(configuration.voters), sorted(configuration.learners)),
+            *((sorted(one.voters), sorted(one.learners)) for one in (configuration, marked)),
             *(_roles(cluster.members) for cluster in (assembly.member.cluster, stored)),
         ]
 
@@ -216,7 +218,7 @@ class MembersScene(Scene):
         expected = (sorted(voters), sorted(learners))
         self.writes(45, prefix=b"view")  # so that everybody takes a snapshot
         for machine in self.cluster.machines:
-            self.assertEqual([expected] * 3, self.views(machine), machine)
+            self.assertEqual([expected] * 4, self.views(machine), machine)
             self.assertEqual(expected, self.snapshot_view(machine), machine)
 
 

@@ -196,6 +196,22 @@ class InstallTests(SnapshotScene):
         self.run_for(31.0)
         self.assertEqual([], self.left_over(away))
 
+    def test_kf_54_changes_that_came_with_it(self) -> None:
+        """Whoever was away while the members changed knows them in all views, also after a restart."""
+        founders = [machine.member_id for machine in self.cluster.machines]
+        self.run_for(6.0)
+        away = self.fall_behind()
+        member = self.assembly(self.leader).member
+        learner, added = member.clustering.membership.add(["http://10.0.9.1:2380"], True)
+        self.until(lambda: added.called)
+        self.writes(50)
+        self.heal()
+        self.until(lambda: self.caught_up(away) and self.installed == 1)
+        self.assert_one_view(founders, [learner.id])
+        away.kill()
+        self.serve()
+        self.assert_one_view(founders, [learner.id])
+
     def test_one_that_came_too_late(self) -> None:
         """A snapshot of what is there already is not taken, and its file goes away."""
         made: list[Any] = []
