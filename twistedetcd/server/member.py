@@ -422,6 +422,9 @@ class EtcdServer:
         self._new_deadline()  # a turn's requests may wait for a slow save, and later ones join them
         self.leases.sweep(now)
         self.waits.expire(now, self.clustering.too_late)
+        if not self._has_leader():
+            # What its client was told to be too late must not be done a long time after.
+            self.node.proposals.keep(self._pending_requests)
         self.clustering.expire(now)
         self.applying.expire(now, TimeoutError())
         self.node.reads.retry(now, TimeoutError())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -62,6 +62,12 @@ class Proposals:
     def add_change(self, change: ConfChange) -> None:
         """Have a change of membership proposed."""
         self._changes.append(change)
+
+    def keep(self, wanted: Container[int]) -> None:
+        """Forget those that nobody waits for; ``wanted`` has the identities of the data of the others."""
+        self.waiting = [data for data in self.waiting if id(data) in wanted]
+        # Whatever is made next may get the identity of what was forgotten.
+        self._in_office = {number: term for number, term in self._in_office.items() if number in wanted}
 
     def propose(self) -> None:
         """There is a leader: propose all that waits."""
