@@ -8,8 +8,10 @@ from typing import Any
 from twisted.python.failure import Failure
 
 from tests.simulation.members import MembersScene, is_message
+from twistedetcd.cluster.reconfig import STEADY_SECONDS
 from twistedetcd.files.simulated import SimulatedFiles
 from twistedetcd.pb.rpc_pb2 import (
+    DeleteRangeRequest,
     MemberAddRequest,
     MemberAddResponse,
     MemberPromoteRequest,
@@ -18,12 +20,39 @@ from twistedetcd.pb.rpc_pb2 import (
     MemberUpdateResponse,
     PutRequest,
     PutResponse,
+    TxnRequest,
 )
 from twistedetcd.raft.types import Entry, Message, MessageType
 from twistedetcd.testing.checks import Unknown
 from twistedetcd.testing.packets import Lane, Packet
 from twistedetcd.testing.simulation.machine import Machine
 from twistedetcd.wire import encode_message
+
+
+class SlowTests(MembersScene):
+    """A change that is committed behind an entry that takes its time."""
+
+    def test_change_behind_a_slow_entry(self) -> None:
+        """While it waits, members answer heartbeats and the leader sends them: the term stays what it is."""
+        self.run_for(STEADY_SECONDS + 1.0)  # before, nobody is added
+        for first in range(0, 3000, 100):
+            put = TxnRequest()
+            for number in range(first, first + 100):
+                put.success.add().request_put.key = b"slow/%05d" % number
+            self.ask(put, self.leader)
+        for machine in self.cluster.machines:
+            self.assembly(machine).member.applying._slices._pause_seconds = 2.0
+        terms = [self.node(machine).raft.term for machine in self.cluster.machines]
+        deleting = self.begin(DeleteRangeRequest(key=b"slow/", range_end=b"slow0"), self.leader)
+        self.run_for(0.1)
+        adding = self.begin(MemberAddRequest(peerURLs=["http://10.0.0.9:2380"], isLearner=True), self.leader)
+        self.run_for(3.0)
+        self.assertEqual(([], []), (deleting, adding))
+        self.until(lambda: bool(deleting and adding))
+        self.assertEqual(terms, [self.node(machine).raft.term for machine in self.cluster.machines])
+        self.assertEqual(3000, deleting[0].deleted)
+        self.assertIsInstance(adding[0], MemberAddResponse)
+        self.assertEqual(1, len(self.hashes()))
 
 
 class ViewTests(MembersScene):

@@ -40,6 +40,8 @@ from twistedetcd.raft.types import (
     SoftState,
 )
 
+_LIFE = (MessageType.HEARTBEAT, MessageType.HEARTBEAT_RESP)
+
 
 class RawNode:
     """
@@ -295,6 +297,19 @@ class RawNode:
         raft.log.unstable.accept_in_progress()
         if ready.committed:
             raft.log.accept_applying(ready.committed, not self._async)
+
+    def take_heartbeats(self) -> list[Message]:
+        """
+        What shows others that this member lives, to be sent at once though a Ready is out.
+
+        Heartbeats, and answers to them, in the term that was last handed out to be saved: once that is saved,
+        nothing that they say depends on what is still to be done.
+        """
+        raft, term = self._raft, self._hard_state.term
+        taken = [message for message in raft.messages if message.type in _LIFE and message.term == term]
+        if taken:
+            raft.messages = [message for message in raft.messages if message not in taken]
+        return taken
 
     def advance(self) -> None:
         """

@@ -179,6 +179,8 @@ class RaftNode:
     def flush(self) -> None:
         """Hand raft all that the turn brought, and do what follows from it."""
         if self._busy or self._stopped:
+            if self._awaited and not self._stopped:
+                self._show_life()
             return
         if self._held_snapshot is not None and self.applied_index >= self._handed_out:
             held, self._held_snapshot = self._held_snapshot, None
@@ -190,6 +192,13 @@ class RaftNode:
         if self.reads.arrived and self._raft.lead:
             self.reads.ask(self._clock.seconds())
         self._carry_out()
+
+    def _show_life(self) -> None:
+        """While a change of membership waits to be applied, others must not give this member up."""
+        heartbeats = self._raft.take_heartbeats()
+        if heartbeats:
+            assert self._peers is not None, "who is alone has nobody to write to"
+            self._peers.send(heartbeats)
 
     def when_advanced(self, go_on: Callable[[], None]) -> None:
         """Call back once raft knows that what is being applied now is: then it takes the next change."""
