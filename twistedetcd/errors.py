@@ -245,6 +245,13 @@ class NotLeaderError(EtcdError):
     message = "etcdserver: not leader"
 
 
+class BadAnswerError(EtcdError):
+    """Another member was asked something, or asks, in a way that this one does not understand."""
+
+    code = Code.INTERNAL
+    message = "twistedetcd: a member of this cluster speaks in a way that another does not understand"
+
+
 class MemberRemovedError(EtcdError):
     """A message from who is no member any more, or is told so itself; its process ends in good order."""
 

@@ -16,6 +16,14 @@ from twistedetcd.pb.rpc_pb2 import AlarmRequest, AlarmResponse, AuthEnableReques
 from twistedetcd.raft.types import Entry
 
 
+class KindTests(SynchronousTestCase):
+    """What can be applied."""
+
+    def test_known(self) -> None:
+        """Members look there before an entry of another one gets into the log."""
+        self.assertEqual(kinds.CARRIED_OUT, set(Applying().applier._handlers))
+
+
 class StoreCase(SynchronousTestCase):
     """A member without content."""
 

@@ -49,6 +49,8 @@ class MalformedTests(SynchronousTestCase):
         for message, words in (
             (Message(MessageType.VOTE, 1, 2), "no term"),
             (Message(MessageType.APP, 1, 2), "no term"),
+            (Message(MessageType.HEARTBEAT, 1, 2, 2**64 - 1), "its term is above"),
+            (Message(MessageType.VOTE, 1, 2, 2**63 + 1), "its term is above"),
             (Message(MessageType.HEARTBEAT, 1, 0, 2), "no sender"),
             (Message(MessageType.HEARTBEAT, 1, 1, 2), "did not send"),
             (Message(MessageType.PROP, 1, 2), "no entries"),

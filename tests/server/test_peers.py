@@ -15,6 +15,7 @@ from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import (
     BackendError,
+    BadAnswerError,
     EtcdError,
     LeaseNotFoundError,
     MemberRemovedError,
@@ -27,7 +28,16 @@ from twistedetcd.errors import (
 )
 from twistedetcd.interfaces import IImage, IPeerTransport, IRaftReceiver
 from twistedetcd.mvcc.pending import Pending
-from twistedetcd.raft.types import ConfChange, ConfChangeType, Message, MessageType, Snapshot
+from twistedetcd.raft.types import (
+    APPEND_THREAD,
+    APPLY_THREAD,
+    ConfChange,
+    ConfChangeType,
+    Entry,
+    Message,
+    MessageType,
+    Snapshot,
+)
 from twistedetcd.server import peers as module
 from twistedetcd.server.peers import Peers
 
@@ -144,6 +154,7 @@ class PeersCase(SynchronousTestCase):
             lambda: self.woken.append(None),
             lambda: self.lead,
             lambda: self.removed.append(None),
+            lambda entry: entry.data != b"bad",
             TIMEOUT_SECONDS,
         )
         self.peers.start(self.driver, self.exchange)
@@ -187,6 +198,22 @@ class TalkTests(PeersCase):
         """A message for another member, as to one that was at this address before, is dropped."""
         self.peers.receive(Message(MessageType.HEARTBEAT, to=9, sender=ONE, term=1))
         self.assertEqual([], self.driver.stepped)
+
+    def test_what_no_member_sends(self) -> None:
+        """A snapshot without its image, and what only a member's own threads say, is dropped."""
+        snapshot = Message(MessageType.SNAP, to=SELF, sender=ONE, term=2, snapshot=Snapshot(5, 1))
+        self.peers.receive(snapshot)
+        for thread in (APPEND_THREAD, APPLY_THREAD):
+            self.peers.receive(Message(MessageType.STORAGE_APPLY_RESP, to=SELF, sender=thread, index=99))
+        self.assertEqual([], self.driver.stepped)
+
+    def test_vetted(self) -> None:
+        """What others want in the log is looked at: the rest of a message is taken."""
+        good, bad = Entry(0, 0, b"good"), Entry(0, 0, b"bad")
+        for entries, taken in (((bad,), []), ((good, bad, good), [(good, good)])):
+            self.driver.stepped.clear()
+            self.peers.receive(Message(MessageType.PROP, to=SELF, sender=ONE, entries=entries))
+            self.assertEqual(taken, [message.entries for message in self.driver.stepped])
 
     def test_removed(self) -> None:
         """Who was removed is not listened to, and told so; told so itself, a member stops."""
@@ -331,6 +358,21 @@ class QuestionTests(PeersCase):
         answer = self.peers.ask_leader("lease", b"7")
         self.clock.pump([0.1] * 80)
         self.failureResultOf(answer, NoLeaderError)
+
+    def test_leader_lost(self) -> None:
+        """When in the end nobody leads, that is the reason, whatever came before."""
+        self.lead = ONE
+        answer = self.peers.ask_leader("lease", b"7")
+        self.transport.asked[0][-1].errback(TimeoutError())
+        self.lead = 0
+        self.clock.pump([0.1] * 80)
+        self.failureResultOf(answer, NoLeaderError)
+
+    def test_numbers(self) -> None:
+        """A number has eight bytes; anything else is not understood."""
+        self.assertEqual(258, module.read_number(b"\0\0\0\0\0\0\1\2"))
+        for data in (b"", b"\1", bytes(7), bytes(9), bytes(1 << 20)):
+            self.assertRaises(BadAnswerError, module.read_number, data)
 
     def test_not_too_many(self) -> None:
         """So many questions may wait."""

@@ -211,6 +211,28 @@ class ChangeTests(MembersScene):
         self.assertEqual((founders, []), self.views(leader)[0])
         self.assertEqual(20, len(self.assembly(leader).member.cluster.removed))
 
+    def test_nobody(self) -> None:
+        """A member of id 0, or one that was removed, is not found, at once and from anybody."""
+        learner = self.join(self.add(learner=True))
+        self.remove(learner)
+        for machine in (self.leader, *self.followers):
+            cluster = self.assembly(machine).member.cluster
+            self.until(lambda cluster=cluster: learner.member_id in cluster.removed)
+            for number in (0, learner.member_id):
+                self.assert_refused("member not found", MemberRemoveRequest(ID=number), machine)
+                update = MemberUpdateRequest(ID=number, peerURLs=["http://10.0.0.9:2380"])
+                self.assert_refused("member not found", update, machine)
+
+    def test_too_many_urls(self) -> None:
+        """What describes a member is bounded: every member keeps it, and looks at it in the log."""
+        urls = [f"http://10.0.0.9:{port}" for port in range(1, 6000)]
+        for request in (
+            MemberAddRequest(peerURLs=urls, isLearner=True),
+            MemberUpdateRequest(ID=self.leader.member_id, peerURLs=urls),
+        ):
+            self.run_for(STEADY_SECONDS + 1.0)
+            self.assert_refused("request is too large", request)
+
     def test_two_at_once(self) -> None:
         """Of two changes at the same time at least one is made; who is not told so finds no trace of it."""
         self.run_for(6.0)

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twistedetcd.api.calls import DEAF, answer, check_terms, method, refuse, serve
 from twistedetcd.apply import request as kinds
 from twistedetcd.apply.responses import delimited, lease_response
-from twistedetcd.errors import Code, EtcdError, TooManyRequestsError, UnreadResponsesError
+from twistedetcd.errors import BadAnswerError, Code, EtcdError, TooManyRequestsError, UnreadResponsesError
 from twistedetcd.interfaces import Work
 from twistedetcd.mvcc.work import SLICE_KEYS
 from twistedetcd.pb.rpc_pb2 import (
@@ -88,7 +88,14 @@ class LeaseAPI:
             )
         else:
             asked = self._member.ask_leader(TIME_TO_LIVE, raw)
-            answer(call, asked.addCallback(lambda response: self._header() + response))
+            answer(call, asked.addCallback(self._checked))
+
+    def _checked(self, response: bytes) -> bytes:
+        try:
+            LeaseTimeToLiveResponse.FromString(response)
+        except DecodeError as error:
+            raise BadAnswerError from error
+        return self._header() + response
 
     def _time_to_live(self, call: Call, request: Any) -> None:
         try:
@@ -101,11 +108,15 @@ class LeaseAPI:
     def _answer_time_to_live(self, body: bytes) -> Deferred[bytes]:
         """Another member's client asks."""
         done: Deferred[bytes] = Deferred()
+        try:
+            request = LeaseTimeToLiveRequest.FromString(body)
+        except DecodeError as error:
+            raise BadAnswerError from error
 
         def go_on() -> None:
             try:
-                work = self._described(b"", LeaseTimeToLiveRequest.FromString(body))
-            except (EtcdError, DecodeError):
+                work = self._described(b"", request)
+            except EtcdError:
                 done.errback()
             else:
                 self._member.read_slowly(work).addCallback(b"".join).chainDeferred(done)

@@ -32,6 +32,22 @@ LEASE_CHECKPOINT = "lease_checkpoint"
 CLUSTER_VERSION_SET = "cluster_version_set"
 CLUSTER_MEMBER_ATTR_SET = "cluster_member_attr_set"
 
+CARRIED_OUT = frozenset(
+    {
+        PUT,
+        DELETE_RANGE,
+        TXN,
+        COMPACTION,
+        ALARM,
+        LEASE_GRANT,
+        LEASE_REVOKE,
+        LEASE_CHECKPOINT,
+        CLUSTER_VERSION_SET,
+        CLUSTER_MEMBER_ATTR_SET,
+    }
+)
+"""The kinds that this version can apply."""
+
 TAGS = {
     name: varint(number << 3 | _DELIMITED) for name, number in _FIELDS.items() if name not in _NOT_REQUESTS
 }

@@ -8,7 +8,7 @@ were removed.  So whoever starts from the same members and reads the same log ge
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from twistedetcd.cluster.member import Member
 from twistedetcd.errors import (
@@ -122,7 +122,7 @@ class Roster:
                 return MemberNotLearnerError()
             return None
         urls = _named_member(change).peer_urls
-        in_use = any(self._in_use(url, number) for url in urls)
+        in_use = self._in_use(urls, number)
         if change.type == ConfChangeType.UPDATE_NODE:
             if member is None:
                 return MemberNotFoundError()
@@ -135,9 +135,11 @@ class Roster:
             return TooManyLearnersError()
         return None
 
-    def _in_use(self, url: str, number: int) -> bool:
-        """Whether another member than that one has the peer URL."""
-        return any(url in member.peer_urls for member in self._members.values() if member.id != number)
+    def _in_use(self, urls: Sequence[str], number: int) -> bool:
+        """Whether another member than that one has one of the peer URLs."""
+        wanted = frozenset(urls)
+        others = (member for member in self._members.values() if member.id != number)
+        return any(not wanted.isdisjoint(other.peer_urls) for other in others)
 
     def apply(self, change: ConfChange) -> EtcdError | None:
         """

@@ -42,6 +42,9 @@ _TERMLESS = frozenset({MessageType.PROP, MessageType.READ_INDEX})
 _EITHER = frozenset({MessageType.TRANSFER_LEADER, MessageType.FORGET_LEADER})
 _FROM_LEADER = frozenset({MessageType.APP, MessageType.HEARTBEAT, MessageType.SNAP})
 
+TERM_MAX = 2**63
+"""No election gets there; a member that took a higher term could not campaign in the next one."""
+
 
 def check_admission(raft: Raft, message: Message) -> None:
     """
@@ -67,6 +70,8 @@ def check_admission(raft: Raft, message: Message) -> None:
 
 def _flaw(raft: Raft, message: Message) -> str:
     kind, entries = message.type, message.entries
+    if message.term > TERM_MAX:
+        return f"its term is above {TERM_MAX}"
     if kind in _TERMLESS:
         if message.term:
             return "it must not bring a term"

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import ConnectionLostError, EtcdError, LeaderFailedError, TimeoutError
 from twistedetcd.interfaces import IPeerTransport
-from twistedetcd.raft.types import NOBODY, ConfChange, ConfState
+from twistedetcd.raft.types import NOBODY, ConfChange, ConfState, Entry
 from twistedetcd.server.exchange import Exchange
 from twistedetcd.server.membership import Membership
 from twistedetcd.server.peers import Peers
@@ -44,6 +44,9 @@ class Host(Protocol):
 
     def removed(self) -> None:
         """It is no member any more."""
+
+    def vet(self, entry: Entry) -> bool:
+        """Whether an entry that another member wants in the log may be there."""
 
 
 class Clustering:
@@ -102,6 +105,7 @@ class Clustering:
             wake,
             lambda: self._lead,
             member.removed,
+            member.vet,
             request_timeout_seconds,
         )
         self.membership = Membership(

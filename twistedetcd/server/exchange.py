@@ -9,13 +9,13 @@ view of before; then the new one is read in, slice by slice, and takes the old o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twistedetcd.errors import StoppedError
+from twistedetcd.errors import StoppedError, TooManyRequestsError
 from twistedetcd.interfaces import (
     IBackend,
     IImage,
@@ -29,6 +29,7 @@ from twistedetcd.raft.types import ConfState, Message, Snapshot
 from twistedetcd.server.committer import Committer
 from twistedetcd.server.slices import Slices
 
+COMING_MAX = 4  # stores on their way in; there is one leader, and now and then another one before it
 IMAGE_BYTES_MAX = 100 * 1024**3  # of a store that another member sends
 
 
@@ -125,6 +126,7 @@ class Exchange:
         self._replaced = replaced
         self._applied = applied
         self._one_at_a_time = DeferredLock()
+        self._coming = 0
 
     def stop(self) -> Deferred[None]:
         """Give up what is under way; fires once the engine and the disk are at rest."""
@@ -166,11 +168,18 @@ class Exchange:
             arrived: Called with the message once the image is durable.
 
         Raises:
+            TooManyRequestsError: As many as there may be are on their way.
             OSError: The disk refused.
         """
         assert message.snapshot is not None, "it announces none"
+        if self._coming >= COMING_MAX:
+            raise TooManyRequestsError
         receiving = self._images.receive(message.snapshot.index, IMAGE_BYTES_MAX)
-        return Sink(receiving, self._run_in_worker, lambda: arrived(message))
+        self._coming += 1
+        return Sink(receiving, self._run_in_worker, lambda: arrived(message), self._came)
+
+    def _came(self) -> None:
+        self._coming -= 1
 
     def keep(self, snapshot: Snapshot) -> Deferred[None]:
         """Make a received snapshot one that a restart may begin at, once the log vouches for it."""
@@ -229,18 +238,44 @@ class Sink:
         receiving: Where it goes.
         run_in_worker: Runs what blocks for long.
         arrived: Called once it is durable.
+        over: Called once, when no more comes.
     """
 
-    def __init__(self, receiving: Receiving, run_in_worker: RunInThread, arrived: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        receiving: Receiving,
+        run_in_worker: RunInThread,
+        arrived: Callable[[], None],
+        over: Callable[[], None],
+    ) -> None:
         self._receiving = receiving
         self._run_in_worker = run_in_worker
         self._arrived = arrived
-        self.write = receiving.write
+        self._over: Callable[[], None] | None = over
+
+    def write(self, chunk: bytes) -> None:
+        """See `IImageSink.write`."""
+        try:
+            self._receiving.write(chunk)
+        except BaseException:
+            self._end()
+            raise
 
     def finish(self) -> Deferred[None]:
         """See `IImageSink.finish`."""
-        return self._run_in_worker(self._receiving.finish).addCallback(lambda _: self._arrived())
+        finished = self._run_in_worker(self._receiving.finish).addBoth(self._finished)
+        return finished.addCallback(lambda _: self._arrived())
+
+    def _finished(self, result: Any) -> Any:
+        self._end()
+        return result
 
     def abort(self) -> None:
         """See `IImageSink.abort`."""
+        self._end()
         self._receiving.abort()
+
+    def _end(self) -> None:
+        over, self._over = self._over, None
+        if over is not None:
+            over()

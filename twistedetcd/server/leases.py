@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from twistedetcd.apply import request as kinds
 from twistedetcd.errors import (
     AppliedTooSlowlyError,
+    BadAnswerError,
     Code,
     EtcdError,
     LeaderChangedError,
@@ -33,6 +34,7 @@ from twistedetcd.errors import (
 from twistedetcd.interfaces import ILessor, Work
 from twistedetcd.mvcc.work import begin
 from twistedetcd.pb.rpc_pb2 import LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest
+from twistedetcd.server.peers import read_number
 from twistedetcd.server.wait import Waiter
 
 LOOK_SECONDS = 0.5  # how often it is looked for leases that ended
@@ -227,8 +229,7 @@ class Leases:
             self.when_applied(lambda: self._renew(lease_id, renewal), lambda error: _refuse(renewal, error))
         else:
             asked = member.ask_leader(RENEW, lease_id.to_bytes(8, "big", signed=True))
-            asked.addCallback(lambda answer: renewal.renewed(int.from_bytes(answer, "big", signed=True)))
-            asked.addErrback(_not_asked, renewal)
+            asked.addCallback(_ttl).addCallbacks(renewal.renewed, _not_asked, errbackArgs=(renewal,))
 
     def answer_renewal(self, body: bytes) -> Deferred[bytes]:
         """
@@ -240,7 +241,7 @@ class Leases:
         answer = _RenewalOfOthers()
         if not self.lessor.primary:
             raise NoLeaderError
-        self.renew(int.from_bytes(body, "big", signed=True), answer)
+        self.renew(_signed(read_number(body)), answer)
         return answer.done
 
     def _renew(self, lease_id: int, renewal: Renewal) -> None:
@@ -368,6 +369,21 @@ class _Then:
 
 def _refuse(renewal: Renewal, error: EtcdError) -> None:
     renewal.fail(error.code, error.message)
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64) if number >> 63 else number
+
+
+def _ttl(answer: bytes) -> int:
+    """
+    Raises:
+        BadAnswerError: It is none.
+    """
+    ttl = read_number(answer)
+    if ttl >> 63:
+        raise BadAnswerError
+    return ttl
 
 
 def _not_asked(failure: Failure, renewal: Renewal) -> None:

@@ -41,6 +41,7 @@ from twistedetcd.server.readindex import Execute
 from twistedetcd.server.slices import CompactionQueue, Hashes, Slices
 from twistedetcd.server.snapshots import Snapshots
 from twistedetcd.server.streams import Streams
+from twistedetcd.server.vetting import can_be_carried_out
 from twistedetcd.server.wait import Waiter, Waits
 from twistedetcd.server.watching import WatchDriver
 
@@ -285,6 +286,11 @@ class EtcdServer:
     def removed(self) -> None:
         """This member is no member any more: it stops."""
         self.failed(Failure(MemberRemovedError()))
+
+    def vet(self, entry: Entry) -> bool:
+        """See `twistedetcd.server.peers.Peers`."""
+        fits = len(entry.data) <= self._request_bytes_max
+        return fits and can_be_carried_out(entry, self.cluster)
 
     def propose_own(self, kind: str, message: Any, waiter: Waiter | None) -> None:
         """As `propose`, but never refused: a replayed log may have filled the open batch."""

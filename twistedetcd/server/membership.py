@@ -23,19 +23,22 @@ from twistedetcd.cluster.reconfig import (
     refuse_removing,
 )
 from twistedetcd.errors import (
+    BadAnswerError,
     EtcdError,
     MemberNotFoundError,
     MemberNotLearnerError,
     NoLeaderError,
+    RequestTooLargeError,
     StoppedError,
     TooManyRequestsError,
 )
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.types import NOBODY, ConfChange, ConfChangeType, Role
-from twistedetcd.server.peers import Peers
+from twistedetcd.server.peers import Peers, read_number
 from twistedetcd.server.proposals import Proposals
 
 CHANGES_MAX = 100  # of membership that wait to be carried out
+CONTEXT_BYTES_MAX = 64 * 1024  # of what describes a member: its peer URLs, nearly all of it
 PROMOTE = "promote"
 """What the leader is asked to do to a learner: eight bytes of its id; answered with all members, in JSON."""
 
@@ -127,6 +130,7 @@ class Membership:
         Raises:
             EtcdError: It is refused, now or when it is applied.
         """
+        self._check_there(number)
         if self._strict:
             members = self._cluster.members
             _raise(refuse_removing(number, members, self._active(), self._steady(), self._id))
@@ -139,6 +143,7 @@ class Membership:
         Raises:
             EtcdError: It is refused when it is applied.
         """
+        self._check_there(number)
         member = Member(number, tuple(peer_urls))
         return self._propose(ConfChangeType.UPDATE_NODE, number, member.to_context())
 
@@ -156,7 +161,7 @@ class Membership:
 
     def _answer_promote(self, body: bytes) -> Deferred[bytes]:
         assert self._driver is not None, "not started"
-        number = int.from_bytes(body, "big")
+        number = read_number(body)
         status = self._driver.raft.status()
         if status.soft_state.role is not Role.LEADER:
             raise NoLeaderError
@@ -173,6 +178,14 @@ class Membership:
         promoted = self._propose(ConfChangeType.ADD_NODE, number, context)
         return promoted.addCallback(lambda _: _encoded(self._cluster.members))
 
+    def _check_there(self, number: int) -> None:
+        """
+        Raises:
+            MemberNotFoundError: There will never be such a member, whatever others know more than this one.
+        """
+        if number == NOBODY or self._cluster.is_removed(number):
+            raise MemberNotFoundError
+
     def _steady(self) -> set[int]:
         latest = self._clock.seconds() - STEADY_SECONDS
         return {one.id for one in self._cluster.members if (self._since(one.id) or latest + 1) <= latest}
@@ -185,6 +198,8 @@ class Membership:
 
     def _propose(self, kind: ConfChangeType, number: int, context: bytes) -> Deferred[None]:
         assert self._driver is not None, "not started"
+        if len(context) > CONTEXT_BYTES_MAX:
+            return fail(RequestTooLargeError())
         if len(self._waiting) >= CHANGES_MAX:
             return fail(TooManyRequestsError())
         change = ConfChange(self._new_id(), kind, number, context)
@@ -238,4 +253,7 @@ def _encoded(members: Sequence[Member]) -> bytes:
 
 
 def _members(data: bytes) -> list[Member]:
-    return [Member.from_fields(fields) for fields in json.loads(data)]
+    try:
+        return [Member.from_fields(fields) for fields in json.loads(data)]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BadAnswerError from error

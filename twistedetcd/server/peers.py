@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import (
+    BadAnswerError,
     EtcdError,
     LeaderChangedError,
     MemberRemovedError,
@@ -29,7 +30,15 @@ from twistedetcd.errors import (
     UnsupportedError,
 )
 from twistedetcd.interfaces import IImage, IImageSink, IPeerTransport, IRaftReceiver
-from twistedetcd.raft.types import NOBODY, Message, MessageType, Snapshot
+from twistedetcd.raft.types import (
+    APPEND_THREAD,
+    APPLY_THREAD,
+    NOBODY,
+    Entry,
+    Message,
+    MessageType,
+    Snapshot,
+)
 
 SNAPSHOTS_MAX = 16  # on their way to others at the same time
 QUESTIONS_MAX = 1000  # of this member that wait for a leader to ask
@@ -80,6 +89,8 @@ class Peers:
         wake: Makes sure that what was told to raft is acted upon before this reactor turn ends.
         lead: Says who leads, 0 for nobody.
         removed: Called when others say that this member is no member any more.
+        vet: Whether an entry that another member wants in the log may be there: once it is committed, every
+            member has to carry it out.
         request_timeout_seconds: How long the leader is asked.
 
     Attributes:
@@ -97,6 +108,7 @@ class Peers:
         wake: Callable[[], None],
         lead: Callable[[], int],
         removed: Callable[[], None],
+        vet: Callable[[Entry], bool],
         request_timeout_seconds: float,
     ) -> None:
         self._clock = clock
@@ -106,6 +118,7 @@ class Peers:
         self._wake = wake
         self._lead = lead
         self._told_removed = removed
+        self._vet = vet
         self._request_timeout_seconds = request_timeout_seconds
         self._driver: Driver | None = None
         self._exchange: Exchange | None = None
@@ -214,6 +227,18 @@ class Peers:
         if message.to != self._id:
             self._log.warn("Dropped a message for member {to:x}, which is not this one", to=message.to)
             return
+        # Those are a member's own threads to raft; and a snapshot counts only once its image is here.
+        if message.sender in (APPEND_THREAD, APPLY_THREAD) or message.type is MessageType.SNAP:
+            self._log.warn("Dropped a {kind} that no member sends", kind=message.type.name)
+            return
+        if message.type is MessageType.PROP:
+            entries = tuple(entry for entry in message.entries if self._vet(entry))
+            if not entries:
+                return
+            message = message._replace(entries=entries)
+        self._step(message)
+
+    def _step(self, message: Message) -> None:
         if self._driver is not None and not self._stopped:
             self._driver.step(message)
             self._wake()
@@ -225,7 +250,7 @@ class Peers:
         if self._stopped or message.to != self._id or message.snapshot is None:
             raise StoppedError
         assert self._exchange is not None, "not started"
-        return self._exchange.sink(message, self.receive)
+        return self._exchange.sink(message, self._step)
 
     def unreachable(self, member: int) -> None:
         """See `IRaftReceiver.unreachable`."""
@@ -289,7 +314,9 @@ class Peers:
         last: EtcdError = NoLeaderError()
         while (left := until - self._clock.seconds()) > 0 and not self._stopped:
             leader = self._lead()
-            if leader != NOBODY:
+            if leader == NOBODY:
+                last = NoLeaderError()
+            else:
                 try:
                     return await self.ask(leader, kind, body, left if ask_once else min(left, ASK_SECONDS))
                 except EtcdError as error:
@@ -305,6 +332,13 @@ class Peers:
         return pause
 
 
-def nothing(body: bytes) -> Deferred[bytes]:
-    """Answers with nothing: to be asked is enough."""
-    return succeed(b"")
+def read_number(data: bytes) -> int:
+    """
+    An unsigned number in a question or an answer.
+
+    Raises:
+        BadAnswerError: It does not have eight bytes.
+    """
+    if len(data) != 8:
+        raise BadAnswerError
+    return int.from_bytes(data, "big")

@@ -6,14 +6,19 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from math import nan
 
 from twistedetcd.testing.simulation.nemesis import KINDS, kinds
 from twistedetcd.testing.simulation.run import SECONDS, Outcome, run
 
 LINES = 200
 """So much of a transcript is shown."""
+MEMBERS_MAX = 9
+"""As large as a cluster may be."""
+SECONDS_MAX = 86_400.0
+"""As long as a run may be."""
 VIOLATIONS_MAX = 10
 """So many broken promises of a seed are shown."""
 
@@ -29,29 +34,55 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--seed", type=int, help="run this seed, and show what happened")
     which.add_argument("--seeds", type=_range, metavar="A-B", help="run these seeds, both ends included")
     options.add_argument(
-        "--seconds", type=float, default=SECONDS, help=f"how long things go wrong ({SECONDS:g})"
+        "--seconds", type=_seconds, default=SECONDS, help=f"how long things go wrong ({SECONDS:g})"
     )
-    options.add_argument("--members", type=int, default=3, help="how many members (3)")
+    options.add_argument("--members", type=_from(1, MEMBERS_MAX), default=3, help="how many members (3)")
     options.add_argument(
         "--nemesis",
         type=_kinds,
         default=tuple(KINDS),
         metavar="KIND,...",
-        help=f"all, none, or of {', '.join(KINDS)}",
+        help=f"all (the default) or none, or some of {', '.join(KINDS)}",
     )
     options.add_argument(
-        "--lines", type=int, default=LINES, help=f"how much of a transcript to show ({LINES})"
+        "--lines", type=_from(0, 10**6), default=LINES, help=f"how much of a transcript to show ({LINES})"
     )
-    options.add_argument("--jobs", type=int, default=1, help="how many seeds to run at the same time (1)")
+    options.add_argument(
+        "--jobs", type=_from(1, 1000), default=1, help="how many seeds to run at the same time (1)"
+    )
     return options
 
 
 def _range(text: str) -> range:
     first, _, last = text.partition("-")
     try:
-        return range(int(first), int(last) + 1)
+        seeds = range(int(first), int(last) + 1)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a range such as 1-500") from error
+    if not seeds:
+        raise argparse.ArgumentTypeError(f"there is no seed in {text!r}")
+    return seeds
+
+
+def _from(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number within bounds."""
+
+    def parse(text: str) -> int:
+        if not text.lstrip("-").isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = nan
+    if not 0 < seconds <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time above 0 and up to {SECONDS_MAX:g} seconds")
+    return seconds
 
 
 def _kinds(text: str) -> tuple[str, ...]:
