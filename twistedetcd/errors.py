@@ -287,6 +287,13 @@ class TimeoutError(EtcdError):
     message = "etcdserver: request timed out"
 
 
+class NeverProposedError(TimeoutError):
+    """A request was not even proposed in time: there was no leader from its beginning on."""
+
+    code = Code.DEADLINE_EXCEEDED
+    message = "context deadline exceeded"
+
+
 class LeaderFailedError(TimeoutError):
     """A request was not committed in time, and there was no leader for a part of it."""
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.server.harness import Client
 from tests.simulation.members import MembersScene, is_message
+from twistedetcd.apply import request as kinds
+from twistedetcd.errors import Code
 from twistedetcd.pb.rpc_pb2 import PutRequest, PutResponse, RangeRequest, RangeResponse
 from twistedetcd.raft.types import MessageType
 from twistedetcd.testing.checks import Refused, Unknown
@@ -187,6 +190,35 @@ class ReadTests(MembersScene):
 
 class SlowDiskTests(MembersScene):
     """A leader whose disk takes longer than an election timeout."""
+
+    def test_nobody_leads(self) -> None:
+        """
+        Whoever asks a member without a leader is told after the request timeout, and why.
+
+        A put that came after the leader was lost was never proposed: that is known, and told; one that was on
+        its way then may have been.
+        """
+        alone = self.followers[0]
+        others = [machine for machine in self.cluster.machines if machine is not alone]
+        member = self.assembly(alone).member
+
+        def put(key: bytes) -> Client:
+            client, request = Client(), PutRequest(key=key)
+            member.propose(kinds.PUT, request.SerializeToString(), request, client)
+            return client
+
+        for machine in others:
+            self.down(machine)
+        soon = put(b"soon")
+        self.run_for(4.0)
+        late, read = put(b"late"), Client()
+        member.read(lambda call, request: call.reply(b""), read, None)
+        self.run_for(8.0)
+        self.assertIn("etcdserver: request timed out", str(soon.outcome))
+        self.assertEqual((Code.DEADLINE_EXCEEDED, "context deadline exceeded"), late.outcome)
+        self.assertEqual((Code.UNAVAILABLE, "etcdserver: request timed out"), read.outcome)
+        self.up(*others)
+        self.assertNotIn(b"late", self.keys())
 
     def test_stalled_leader(self) -> None:
         """Others take over; nothing that was acknowledged is lost, and the stalled one follows in the end."""

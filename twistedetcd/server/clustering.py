@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twistedetcd.cluster.members import Cluster, Member
-from twistedetcd.errors import ConnectionLostError, EtcdError, LeaderFailedError, TimeoutError
+from twistedetcd.errors import (
+    ConnectionLostError,
+    EtcdError,
+    LeaderFailedError,
+    NeverProposedError,
+    TimeoutError,
+)
 from twistedetcd.interfaces import IPeerTransport
 from twistedetcd.raft.types import NOBODY, ConfChange, ConfState, Entry
 from twistedetcd.server.exchange import Exchange
@@ -93,6 +100,8 @@ class Clustering:
         self._election_timeout_seconds = election_timeout_seconds
         self._led_since = -2 * election_timeout_seconds
         """When it last heard of a new leader."""
+        self._leaderless_since = -inf
+        """If it knows no leader: since when."""
         self._leaving: IDelayedCall | None = None
         self._node: RaftNode | None = None
         self.alone = self.learner = False
@@ -186,6 +195,8 @@ class Clustering:
     def _lead_changed(self, lead: int) -> None:
         if lead != NOBODY:
             self._led_since = self._clock.seconds()
+        else:
+            self._leaderless_since = self._clock.seconds()
         self._transfer.lead_changed(lead)
 
     def too_late(self, deadline: float) -> EtcdError:
@@ -193,6 +204,8 @@ class Clustering:
         began, lead = deadline - self._request_timeout_seconds, self._lead
         if self._led_since - 2 * self._election_timeout_seconds < began < self._led_since:
             return LeaderFailedError()
+        if lead == NOBODY and self._leaderless_since <= began:
+            return NeverProposedError()
         if lead == NOBODY or (lead != self._id and self.peers.active_since(lead) is None):
             return ConnectionLostError()
         return TimeoutError()
