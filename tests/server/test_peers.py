@@ -180,11 +180,13 @@ class TalkTests(PeersCase):
         self.peers.members_changed()
         self.assertEqual({ONE: ("http://two:2380",)}, self.transport.known)
 
-    def test_to_members_only(self) -> None:
-        """What raft says to somebody who is no member is not sent."""
-        messages = [Message(MessageType.HEARTBEAT, to=to, sender=SELF, term=1) for to in (ONE, 9, TWO)]
+    def test_not_to_who_was_removed(self) -> None:
+        """Nothing is sent to who was removed; who is not known may be a member that this one has missed."""
+        self.change(ConfChangeType.REMOVE_NODE, Member(TWO, ()))
+        self.peers.members_changed()
+        messages = [Message(MessageType.HEARTBEAT_RESP, to=to, sender=SELF, term=1) for to in (ONE, 9, TWO)]
         self.peers.send(messages)
-        self.assertEqual([ONE, TWO], [message.to for message in self.transport.sent])
+        self.assertEqual([ONE, 9], [message.to for message in self.transport.sent])
 
     def test_received(self) -> None:
         """A message for this member goes to raft, and is acted upon in this turn."""

@@ -211,6 +211,17 @@ class ChangeTests(MembersScene):
         self.assertEqual((founders, []), self.views(leader)[0])
         self.assertEqual(20, len(self.assembly(leader).member.cluster.removed))
 
+    def test_a_leader_that_one_does_not_know(self) -> None:
+        """A member that was away while the leader of now was added answers that one, and learns who it is."""
+        self.run_for(6.0)
+        away = self.followers[0]
+        self.down(away)
+        new = self.join(self.add())
+        self.move_leader(new)
+        self.writes(3, new)
+        self.up(away)
+        self.assertEqual(1, len(self.hashes()))
+
     def test_nobody(self) -> None:
         """A member of id 0, or one that was removed, is not found, at once and from anybody."""
         learner = self.join(self.add(learner=True))

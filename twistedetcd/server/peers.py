@@ -167,16 +167,17 @@ class Peers:
 
     def send(self, messages: Sequence[Message]) -> None:
         """
-        See `twistedetcd.server.raftnode.Peers`; to whom is no member, nothing is said.
+        See `twistedetcd.server.raftnode.Peers`; to who was removed, nothing is said.
 
-        Who has just joined knows no members yet, and answers whoever speaks to it.
+        Others that are no members may be members of whom this one has not heard yet, even the leader: it has
+        just joined, or was away.  The transport knows whether they speak to us.
         """
-        known = self._known if self._cluster.members else {message.to for message in messages}
+        known, removed = self._known, self._cluster.is_removed
         if any(message.type is MessageType.SNAP or message.to not in known for message in messages):
             for message in messages:
                 if message.type is MessageType.SNAP:
                     self._send_snapshot(message)
-            messages = [one for one in messages if one.to in known and one.type is not MessageType.SNAP]
+            messages = [one for one in messages if one.type is not MessageType.SNAP and not removed(one.to)]
         if messages:
             self._transport.send(messages)
 
