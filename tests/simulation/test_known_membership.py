@@ -213,10 +213,13 @@ class ChangeTests(MembersScene):
 
     def test_a_leader_that_one_does_not_know(self) -> None:
         """A member that was away while the leader of now was added answers that one, and learns who it is."""
-        self.run_for(6.0)
+        self.run_for(STEADY_SECONDS + 1.0)
+        self.join(self.add())
+        self.run_for(STEADY_SECONDS + 1.0)
         away = self.followers[0]
         self.down(away)
-        new = self.join(self.add())
+        new = self.machine_for(self.add())
+        self.until(lambda: new.serves)
         self.move_leader(new)
         self.writes(3, new)
         self.up(away)
