@@ -224,13 +224,6 @@ class UnhealthyError(EtcdError):
     message = "etcdserver: unhealthy cluster"
 
 
-class ClusterIDMismatchError(EtcdError):
-    """A peer is of another cluster."""
-
-    code = Code.FAILED_PRECONDITION
-    message = "etcdserver: cluster ID mismatch"
-
-
 class BadLeaderTransfereeError(EtcdError):
     """Leadership cannot go to that member: there is none of that id, or it is a learner."""
 

@@ -129,7 +129,7 @@ class SimulatedNetwork:
         self._random = random
         self._ends: dict[int, End] = {}
         self._own: dict[tuple[int, int], Faults] = {}
-        self._cut: dict[tuple[int, int], bool] = {}
+        self._cut: set[tuple[int, int]] = set()
         self._flights: dict[tuple[int, int, Lane], _Flight] = {}
 
     def transport(self, member: int, clock: Timers | None = None) -> SimulatedTransport:
@@ -162,11 +162,7 @@ class SimulatedNetwork:
 
     def cut(self, sender: int, to: int) -> None:
         """Nothing arrives in one direction."""
-        self._cut[sender, to] = True
-
-    def mend(self, sender: int, to: int) -> None:
-        """It does again."""
-        self._cut.pop((sender, to), None)
+        self._cut.add((sender, to))
 
     def partition(self, inside: Iterable[int], outside: Iterable[int], ways: str = "both") -> None:
         """
@@ -189,10 +185,6 @@ class SimulatedNetwork:
         """Every direction works, with the common faults; what is held stays so."""
         self._cut.clear()
         self._own.clear()
-
-    def is_cut(self, sender: int, to: int) -> bool:
-        """Whether nothing arrives that way."""
-        return (sender, to) in self._cut
 
     def hold(self, wanted: Callable[[Packet], bool]) -> Hold:
         """Hold the packets that are wanted, from now on."""
