@@ -13,6 +13,7 @@ Imports raft's types only.  Imported by wal, snap, protocols and server.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from twistedetcd.raft.types import (
@@ -205,6 +206,13 @@ def decode_snapshot(data: bytes) -> Snapshot:
     return Snapshot(about.get(2, 0), about.get(3, 0), conf_state, parts.get(1, b""))
 
 
+@lru_cache(256)
+def _message_head(kind: int, to: int, sender: int, term: int, log_term: int) -> bytes:
+    """What hardly changes from one message to the next."""
+    numbers = (b"\x08", kind), (b"\x10", to), (b"\x18", sender), (b"\x20", term), (b"\x28", log_term)
+    return b"".join([tag + varint(number) for tag, number in numbers])
+
+
 def encode_message(message: Message) -> bytes:
     """
     Encode what one member says to another; ``responses``, which never leave a member, are left out.
@@ -213,11 +221,7 @@ def encode_message(message: Message) -> bytes:
         ValueError: A number is negative or has more than 64 bits.
     """
     parts = [
-        b"\x08" + varint(message.type),
-        b"\x10" + varint(message.to),
-        b"\x18" + varint(message.sender),
-        b"\x20" + varint(message.term),
-        b"\x28" + varint(message.log_term),
+        _message_head(message.type, message.to, message.sender, message.term, message.log_term),
         b"\x30" + varint(message.index),
     ]
     parts += [_field(b"\x3a", entry) for entry in encode_entries(message.entries)]

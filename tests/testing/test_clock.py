@@ -99,6 +99,31 @@ class MachineClockTests(SynchronousTestCase):
         self.world.advance(3)
         self.assertEqual([3.0, 3.0, 5.0], self.said)
 
+    def test_soon(self) -> None:
+        """What comes in is heard at once, with what it leads to; not within a call, nor while paused."""
+        clock, heard = MachineClock(self.world), list[str]()
+
+        def hear(text: str) -> None:
+            heard.append(text)
+            if text == "a":
+                clock.soon(hear, "c")
+                clock.callLater(0, hear, "d")
+                heard.append("b")
+
+        clock.soon(hear, "a")
+        self.assertEqual(["a", "b", "c", "d"], heard)
+        clock.pause()
+        clock.soon(hear, "e")
+        self.world.advance(1)
+        self.assertEqual(4, len(heard))
+        clock.resume()
+        self.world.advance(0)
+        self.assertEqual("e", heard[-1])
+        clock.stop()
+        clock.soon(hear, "f")
+        self.world.advance(1)
+        self.assertEqual("e", heard[-1])
+
     def test_stop(self) -> None:
         """Stopped, nothing happens any more, whatever is still asked for; who cleans up finds no fault."""
         clock = MachineClock(self.world)

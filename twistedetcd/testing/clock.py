@@ -100,6 +100,10 @@ class Timers:
         # One that was moved is in the heap twice.
         return [call for time, _, call in self._heap if call.over is None and time == call.time]
 
+    def soon(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Something comes in from outside: call at this very time, but not in the middle of another call."""
+        self.callLater(0, function, *arguments)
+
     def push(self, call: TimedCall) -> None:
         """Keep a call that has a time."""
         self._made += 1
@@ -223,6 +227,19 @@ class MachineClock(Timers):
             self._armed.cancel()
             self._armed = None
 
+    def soon(self, function: Callable[..., object], *arguments: Any) -> None:
+        if self._running or self._stopped or self.paused:
+            self.callLater(0, function, *arguments)
+            return
+        # What most events of a world are: they need no place among the calls that wait.
+        self._running = True
+        try:
+            self._make(function, arguments, {})
+            self._make_due()
+        finally:
+            self._running = False
+        self._arm()
+
     def push(self, call: TimedCall) -> None:
         if self._stopped:
             return
@@ -256,18 +273,26 @@ class MachineClock(Timers):
         try:
             if due - self.seconds() < ROUNDING_SECONDS:
                 self._least = max(self._least, due)
-            now, heap = self.seconds(), self._heap
-            while heap and heap[0][0] <= now and not self.paused:
-                time, _, call = heappop(heap)
-                if call.over is not None or call.time != time:
-                    continue  # it was cancelled, or moved
-                call.over = AlreadyCalled
-                try:
-                    call.function(*call.arguments, **call.keywords)
-                except Exception:
-                    if self.failed is None:
-                        raise
-                    self.failed()
+            self._make_due()
         finally:
             self._running = False
         self._arm()
+
+    def _make_due(self) -> None:
+        now, heap = self.seconds(), self._heap
+        while heap and heap[0][0] <= now and not self.paused:
+            time, _, call = heappop(heap)
+            if call.over is not None or call.time != time:
+                continue  # it was cancelled, or moved
+            call.over = AlreadyCalled
+            self._make(call.function, call.arguments, call.keywords)
+
+    def _make(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> None:
+        try:
+            function(*arguments, **keywords)
+        except Exception:
+            if self.failed is None:
+                raise
+            self.failed()

@@ -247,7 +247,7 @@ class SimulatedNetwork:
             self._lose(packet)
             return
         # A member that is paused takes it later; until then it has its place in the lane.
-        end.clock.callLater(0, self._take, end, packet, flight)
+        end.clock.soon(self._take, end, packet, flight)
 
     def _take(self, end: End, packet: Packet, flight: _Flight) -> None:
         flight.packets -= 1
@@ -262,7 +262,7 @@ class SimulatedNetwork:
     def _notice(self, sender: int, to: int) -> None:
         end = self._ends.get(sender)
         if end is not None:
-            end.clock.callLater(0, end.lost, to)
+            end.clock.soon(end.lost, to)
 
     def _tell(self, packet: Packet, what: str) -> None:
         if self.look is not None:

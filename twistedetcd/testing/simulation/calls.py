@@ -123,7 +123,7 @@ class ClientCall:
             return
         self._member = MemberCall(life, self, self._down, headers)
         life.connected[self._member] = None
-        life.clock.callLater(0, self._member.begin, path, message)
+        life.clock.soon(self._member.begin, path, message)
 
     def send(self, message: bytes) -> None:
         """Send a message on a stream."""
@@ -142,7 +142,7 @@ class ClientCall:
     def _tell(self, what: str, *arguments: Any) -> None:
         member = self._member
         if member is not None and not member.life.dead:
-            member.life.clock.callLater(0, member.told, what, *arguments)
+            member.life.clock.soon(member.told, what, *arguments)
 
     def arrived(self, message: bytes) -> None:
         """A message has come back."""
