@@ -794,6 +794,17 @@ class IImageSink(Interface):
 class IRaftReceiver(Interface):
     """A member, as its peer transport calls it: never from within a call to the transport."""
 
+    member_id = Attribute("Who it is.")
+    cluster_id = Attribute("Of which cluster: members of another one are not to be talked to.")
+
+    def admit(sender: int) -> None:
+        """
+        Whether somebody may talk to us; asked before anything that it says is heard.
+
+        Raises:
+            MemberRemovedError: It is no member any more; the transport tells it so.
+        """
+
     def receive(message: Message) -> None:
         """
         A raft message from a peer.  One that should not have come is dropped, and logged.

@@ -42,6 +42,7 @@ from twistedetcd.server import peers as module
 from twistedetcd.server.peers import Peers
 
 SELF, ONE, TWO = 1, 2, 3
+CLUSTER = 0xC1
 TIMEOUT_SECONDS = 7.0
 
 
@@ -150,6 +151,7 @@ class PeersCase(SynchronousTestCase):
             self.clock,
             self.transport,
             SELF,
+            CLUSTER,
             self.cluster,
             lambda: self.woken.append(None),
             lambda: self.lead,

@@ -63,6 +63,7 @@ class Clustering:
     Args:
         clock: For time limits.
         identity: The member.
+        cluster_id: The cluster's id.
         cluster: The members.
         options: See there.
         member: The member itself.
@@ -84,6 +85,7 @@ class Clustering:
         self,
         clock: IReactorTime,
         identity: Member,
+        cluster_id: int,
         cluster: Cluster,
         options: Options,
         member: Host,
@@ -110,6 +112,7 @@ class Clustering:
             clock,
             options.transport,
             identity.id,
+            cluster_id,
             cluster,
             wake,
             lambda: self._lead,

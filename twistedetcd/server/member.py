@@ -141,6 +141,7 @@ class EtcdServer:
         self.clustering = Clustering(
             clock,
             identity,
+            cluster_id,
             cluster,
             clustering,
             self,

@@ -85,6 +85,7 @@ class Peers:
         clock: For asking again.
         transport: The way itself.
         ourselves: This member's id.
+        cluster_id: The cluster's.
         cluster: Who the others are.
         wake: Makes sure that what was told to raft is acted upon before this reactor turn ends.
         lead: Says who leads, 0 for nobody.
@@ -104,6 +105,7 @@ class Peers:
         clock: IReactorTime,
         transport: IPeerTransport,
         ourselves: int,
+        cluster_id: int,
         cluster: Cluster,
         wake: Callable[[], None],
         lead: Callable[[], int],
@@ -113,7 +115,8 @@ class Peers:
     ) -> None:
         self._clock = clock
         self._transport = IPeerTransport(transport)
-        self._id = ourselves
+        self.member_id = ourselves
+        self.cluster_id = cluster_id
         self._cluster = cluster
         self._wake = wake
         self._lead = lead
@@ -149,7 +152,9 @@ class Peers:
 
     def members_changed(self) -> None:
         """The members, or their addresses, are others than before."""
-        members: Mapping[int, Member] = {one.id: one for one in self._cluster.members if one.id != self._id}
+        members: Mapping[int, Member] = {
+            one.id: one for one in self._cluster.members if one.id != self.member_id
+        }
         for number in [number for number in self._known if number not in members]:
             del self._known[number]
             self._transport.remove_peer(number)
@@ -221,11 +226,16 @@ class Peers:
 
     # What the others say.
 
+    def admit(self, sender: int) -> None:
+        """See `IRaftReceiver.admit`."""
+        if self._cluster.is_removed(sender):
+            raise MemberRemovedError
+
     def receive(self, message: Message) -> None:
         """See `IRaftReceiver.receive`."""
         if self._cluster.is_removed(message.sender):
             raise MemberRemovedError
-        if message.to != self._id:
+        if message.to != self.member_id:
             self._log.warn("Dropped a message for member {to:x}, which is not this one", to=message.to)
             return
         # Those are a member's own threads to raft; and a snapshot counts only once its image is here.
@@ -248,7 +258,7 @@ class Peers:
         """See `IRaftReceiver.receive_snapshot`."""
         if self._cluster.is_removed(message.sender):
             raise MemberRemovedError
-        if self._stopped or message.to != self._id or message.snapshot is None:
+        if self._stopped or message.to != self.member_id or message.snapshot is None:
             raise StoppedError
         assert self._exchange is not None, "not started"
         return self._exchange.sink(message, self._step)
@@ -283,7 +293,7 @@ class Peers:
 
     def ask(self, member: int, kind: str, body: bytes, timeout_seconds: float) -> Deferred[bytes]:
         """As `IPeerTransport.ask`; a question to this very member is answered here."""
-        if member == self._id:
+        if member == self.member_id:
             return self.answer(member, kind, body)
         asked: Deferred[bytes] = self._transport.ask(member, kind, body, timeout_seconds)
         return asked

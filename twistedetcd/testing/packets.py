@@ -32,6 +32,7 @@ class Packet(NamedTuple):
         body: The bytes.
         number: Which question, or which image.
         part: Which part of an image.
+        cluster: The sender's.
     """
 
     sender: int
@@ -41,6 +42,7 @@ class Packet(NamedTuple):
     body: bytes = b""
     number: int = 0
     part: int = 0
+    cluster: int = 0
 
     @property
     def message(self) -> Message | None:

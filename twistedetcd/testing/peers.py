@@ -156,7 +156,8 @@ class SimulatedTransport:
         """Send a packet; if there is no room, it is reported."""
         if self._receiver is None:
             return
-        if not self.network.send(Packet(self.member, member, lane, kind, body, number, part)):
+        packet = Packet(self.member, member, lane, kind, body, number, part, self._receiver.cluster_id)
+        if not self.network.send(packet):
             self.clock.callLater(0, self.lost, member)
 
     def lost(self, member: int) -> None:
@@ -171,7 +172,7 @@ class SimulatedTransport:
     def arrived(self, packet: Packet) -> None:
         """A packet is there."""
         receiver, sender, kind = self._receiver, packet.sender, packet.kind
-        if receiver is None:
+        if receiver is None or packet.cluster != receiver.cluster_id:
             return
         now = self.clock.seconds()
         since, last = self._heard.get(sender, (now, now))
@@ -191,8 +192,18 @@ class SimulatedTransport:
             asked.addCallbacks(self._answer, self._refuse, (packet,), {}, (packet,), {})
         elif kind.startswith("answer"):
             self._answered(packet)
-        elif kind != "probe" and not self._incoming.arrived(packet):
+        elif kind == "probe":
+            self._admit(sender)
+        elif not self._incoming.arrived(packet):
             self._outgoing.arrived(packet)
+
+    def _admit(self, sender: int) -> None:
+        """Somebody shows that it is there: it may have been away while it was removed."""
+        assert self._receiver is not None, "it runs"
+        try:
+            self._receiver.admit(sender)
+        except MemberRemovedError:
+            self.post(sender, Lane.URGENT, "removed")
 
     def _remember(self, stranger: int) -> None:
         """Somebody may be answered, though he was never added."""

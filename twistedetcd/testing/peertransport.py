@@ -38,6 +38,7 @@ else:
     _Case = object  # so that trial does not take the kit itself for a test case
 
 ONE, TWO, THREE = 0x1111, 0xFFFF_FFFF_FFFF_2222, 0x3333
+CLUSTER = 0xFFFF_0000_FFFF_0001
 STEP_SECONDS = 0.05
 """How far the kit lets time go on at once."""
 PATIENCE_SECONDS = 60.0
@@ -52,18 +53,20 @@ class PeerTransportKit(_Case):
     Tests of a transport; see the module's text.
 
     Attributes:
-        one, two: Two members' transports, started, each other's peers.
+        one, two: Two members' transports, started, each other's peers, who hear each other.
         at_one, at_two: Whom they call.
     """
 
     def setUp(self) -> None:
         self.later: list[Callable[[], None]] = []
         self.one, self.two = self.make(ONE), self.make(TWO)
-        self.at_one, self.at_two = RecordingReceiver(), RecordingReceiver()
+        self.at_one, self.at_two = RecordingReceiver(ONE, CLUSTER), RecordingReceiver(TWO, CLUSTER)
         self.one.add_peer(TWO, self.urls(TWO))
         self.two.add_peer(ONE, self.urls(ONE))
         self.one.start(self.at_one)
         self.two.start(self.at_two)
+        # Until then messages may be lost.
+        self.until(lambda: None not in (self.one.active_since(TWO), self.two.active_since(ONE)))
 
     def tearDown(self) -> None:
         for transport in (self.one, self.two):
@@ -264,11 +267,37 @@ class PeerTransportKit(_Case):
         self.until(lambda: self.at_one.removals)
         self.assertEqual(0, self.at_two.removals)
 
+    def test_removed_while_away(self) -> None:
+        """Whoever was removed hears of it as soon as it is there, though it says nothing."""
+        removed = self.make(THREE)
+        self.addCleanup(lambda: self.wait_for(removed.stop()))
+        at_three = RecordingReceiver(THREE, CLUSTER)
+        self.at_one.removed_members.add(THREE)
+        removed.add_peer(ONE, self.urls(ONE))
+        removed.start(at_three)
+        self.until(lambda: at_three.removals)
+        self.assertEqual((0, 0), (self.at_one.removals, self.at_two.removals))
+
+    def test_other_clusters(self) -> None:
+        """A member of another cluster is not heard, and hears nothing."""
+        other = self.make(THREE)
+        self.addCleanup(lambda: self.wait_for(other.stop()))
+        at_three = RecordingReceiver(THREE, CLUSTER + 1)
+        self.one.add_peer(THREE, self.urls(THREE))
+        other.add_peer(ONE, self.urls(ONE))
+        other.start(at_three)
+        for _ in range(20):
+            self.one.send([self.append(1)._replace(to=THREE)])
+            other.send([Message(MessageType.APP_RESP, ONE, THREE, 3)])
+            self.advance(0.5)
+        self.assertEqual(([], []), (at_three.messages, self.at_one.messages))
+        self.assertIsNone(self.one.active_since(THREE))
+
     def test_answer_to_a_stranger(self) -> None:
         """Whoever spoke can be answered, though it was never added: so it is with one who joins."""
         joining = self.make(THREE)
         self.addCleanup(lambda: self.wait_for(joining.stop()))
-        at_three = RecordingReceiver()
+        at_three = RecordingReceiver(THREE, CLUSTER)
         answer = Message(MessageType.APP_RESP, ONE, THREE, 3)
         at_three.on_message = lambda message: self.later.append(lambda: joining.send([answer]))
         joining.start(at_three)

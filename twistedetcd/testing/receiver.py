@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from twistedetcd.errors import MemberRemovedError
 from twistedetcd.interfaces import IImage, IImageSink, IRaftReceiver
 from twistedetcd.raft.types import Message
 
@@ -27,9 +28,13 @@ class RecordingReceiver:
         on_message: Called with each raft message.
         removals: How often it was told that it is no member any more.
         answers: Called with sender, kind and body of each question.
+        removed_members: Those who may not talk to it any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, member_id: int = 1, cluster_id: int = 1) -> None:
+        self.member_id = member_id
+        self.cluster_id = cluster_id
+        self.removed_members: set[int] = set()
         self.messages: list[Message] = []
         self.lost: list[int] = []
         self.reports: list[tuple[int, bool]] = []
@@ -40,6 +45,10 @@ class RecordingReceiver:
         self.on_message: Callable[[Message], object] = id
         self.removals = 0
         self.answers: Callable[[int, str, bytes], Deferred[bytes]] = lambda sender, kind, body: succeed(body)
+
+    def admit(self, sender: int) -> None:
+        if sender in self.removed_members:
+            raise MemberRemovedError
 
     def receive(self, message: Message) -> None:
         self.messages.append(message)
