@@ -306,9 +306,14 @@ class Disk:
             raise self._contradiction(error) from error
 
 
+def is_new(config: Config, files: IFiles) -> bool:
+    """Whether a member has no log yet."""
+    return not exists(files, _wal_directory(config))
+
+
 def must_join(config: Config, files: IFiles) -> bool:
     """Whether a member is new to a cluster that is there, so that `Disk` needs to be told of it."""
-    return config.initial_cluster_state == "existing" and not exists(files, _wal_directory(config))
+    return config.initial_cluster_state == "existing" and is_new(config, files)
 
 
 def _wal_directory(config: Config) -> str:

@@ -357,7 +357,12 @@ SUPPORTED: Mapping[str, tuple[Flag, ...]] = MappingProxyType(
         ),
         "Storage": (
             Flag("backend", STRING, "lmdb", "the storage engine"),
-            Flag("peer-transport", STRING, "none", "the way to the other members"),
+            Flag(
+                "peer-transport",
+                STRING,
+                "tcp",
+                "the way to the other members",
+            ),
             Flag("fsync-in", PLACES, "auto", "where the log waits for the disk"),
             Flag("unsafe-no-fsync", BOOL, "false", "never wait for the disk: a crash may lose data"),
             Flag(

@@ -897,6 +897,12 @@ class IPeerTransport(Interface):
         """Since when, in seconds of the clock, a peer has been heard; ``None`` if it is not heard now."""
 
 
+class IHTTPCarrier(Interface):
+    """A peer transport on whose URLs others may speak HTTP/1.1 too, as they do with etcd's."""
+
+    http = Attribute("Builds the protocols for them; set before `IPeerTransport.start`, if at all.")
+
+
 class IPeerTransportFactory(Interface):
     """
     A plugin (also provide `twisted.plugin.IPlugin`) that makes peer transports: ``--peer-transport NAME``.

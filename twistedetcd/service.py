@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort, IReactorTime
 from twisted.internet.task import deferLater
@@ -28,18 +28,21 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from twistedetcd.api.calls import terms
-from twistedetcd.api.http import site
+from twistedetcd.api.http import peer_site, site
 from twistedetcd.assembly import GRPC_OVERHEAD_BYTES, Assembly, Host, request_timeout_seconds
 from twistedetcd.cluster.founding import Entrance
 from twistedetcd.config import Config
 from twistedetcd.disk import log_options, open_backend
+from twistedetcd.entering import enter, must_ask
 from twistedetcd.errors import MemberError, MemberRemovedError, StoppedError
 from twistedetcd.files.local import LocalFiles
-from twistedetcd.interfaces import IPeerTransport, RunInThread
+from twistedetcd.interfaces import IHTTPCarrier, IPeerTransport, RunInThread
 from twistedetcd.peertransports import open_transport
 from twistedetcd.protocols.keepalive import KeepalivePolicy
+from twistedetcd.protocols.pages import Pages
 from twistedetcd.protocols.port import ClientPortFactory
 from twistedetcd.server.member import EtcdServer
+from twistedetcd.tcppeers import TCPNetwork
 
 RESERVED_FILES = 150  # file descriptors that clients may not use up: for the log, the backend, the peers
 DRAIN_POLL_SECONDS = 0.05
@@ -58,7 +61,7 @@ class EtcdService(MultiService):
         on_fatal: Called with the failure when the member had to stop by itself.
         transport: Its way to the other members, if not the one that ``--peer-transport`` names.  One for each
             start.
-        joined: Its place in the cluster that it joins; needed if `twistedetcd.disk.must_join`.
+        joined: Its place in the cluster that it joins, if the members of that are not to be asked for it.
 
     Attributes:
         ready: Fires when clients can be served; fails with what kept it from that after `startService` had
@@ -82,6 +85,7 @@ class EtcdService(MultiService):
         self._transport = transport
         self._joined = joined
         self._member: EtcdServer | None = None
+        self._entering: Deferred[Any] | None = None
         self._closers: list[Callable[[], object]] = []
         self._ports: list[IListeningPort] = []
         self._running = 0  # works under way in the workers' threads, all of which are about files
@@ -109,23 +113,38 @@ class EtcdService(MultiService):
             from twisted.internet import reactor
 
             self._reactor = reactor
+        if self.ready.called:  # it failed before anything was opened
+            self.ready = Deferred()
+        if self._joined is None and must_ask(self._config, LocalFiles()):
+            pages = Pages(self._reactor, TCPNetwork(self._config, self._reactor).endpoint)
+            self._entering = Deferred.fromCoroutine(enter(self._config, pages.get))
+            started = self._entering.addCallback(self._entered)
+        else:
+            started = self._open(self._joined)
+        super().startService()
+        started.addCallback(self._listen).addCallbacks(self.ready.callback, self._not_started)
+
+    def _entered(self, entrance: Entrance | None) -> Deferred[None]:
+        self._entering = None
+        return self._open(entrance)
+
+    def _open(self, entrance: Entrance | None) -> Deferred[None]:
         try:
-            started = self._start()
+            return self._start(entrance)
         except OSError as error:
             self._close()
             raise MemberError(str(error)) from error
         except BaseException:
             self._close()
             raise
-        super().startService()
-        started.addCallback(self._listen).addCallbacks(self.ready.callback, self._not_started)
 
-    def _start(self) -> Deferred[None]:
+    def _start(self, entrance: Entrance | None) -> Deferred[None]:
         config, clock = self._config, self._reactor
         connections_max = _connections_max()
         writer = self._thread_pool("writer", 1)
         worker = self._counted(self._thread_pool("worker", 2))
         files = LocalFiles()
+        transport = open_transport(config, clock) if self._transport is None else self._transport()
         host = Host(
             clock=clock,
             monotonic=_monotonic(clock),
@@ -138,13 +157,15 @@ class EtcdService(MultiService):
             run_in_worker=worker,
             draw=random.SystemRandom().randrange,
             jitter=random.random,
-            transport=open_transport(config, clock) if self._transport is None else self._transport(),
-            joined=self._joined,
+            transport=transport,
+            joined=entrance,
             failed=self._fatal,
             lone_polls=LONE_POLLS,
         )
         assembly = Assembly(config, host, self._closers)
         self._member = member = assembly.member
+        if IHTTPCarrier.providedBy(transport):
+            transport.http = peer_site(member, clock)
         # Open connections of HTTP/1.1 are known only to the wrapper.
         self._http = WrappingFactory(site(member, clock))
         self._http.protocol = _HalfCloseable
@@ -194,6 +215,9 @@ class EtcdService(MultiService):
             self._log.info("ready to serve client requests on {host}:{port}", host=host, port=port)
 
     def _not_started(self, failure: Failure) -> None:
+        self._entering = None
+        if failure.check(CancelledError):
+            failure = Failure(StoppedError())  # while others were asked
         if not failure.check(StoppedError):
             self._fatal(failure)
         self.ready.errback(failure)
@@ -210,6 +234,8 @@ class EtcdService(MultiService):
     def stopService(self) -> Deferred[Any]:
         """Stop listening, let calls in progress finish, commit, close.  Fires when nothing is left."""
         stopping = maybeDeferred(super().stopService)
+        if self._entering is not None:
+            self._entering.cancel()
         if self._member is not None:
             member = self._member
             stopping.addCallback(lambda _: self._stop_listening())

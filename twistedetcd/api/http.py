@@ -1,8 +1,13 @@
-"""What the client port says to HTTP/1.1: ``/health``, ``/version`` and ``/metrics``."""
+"""
+What ports say to HTTP/1.1.
+
+Clients get ``/health``, ``/version`` and ``/metrics``, other members ``/members`` and ``/version``.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -33,6 +38,8 @@ class _Page(Resource):
 
     isLeaf = True
     path: bytes | None = None
+    headers: Mapping[bytes, bytes] = {}
+    """What comes with each answer."""
     methods: tuple[bytes, ...] | None = (b"GET",)
     """Those that are allowed; ``None`` for all."""
 
@@ -50,9 +57,9 @@ class _Page(Resource):
         return NOT_DONE_YET
 
     def _body(self, request: Request) -> bytes | int:
-        for name, value in _CORS.items():
+        for name, value in self.headers.items():
             request.setHeader(name, value)
-        if request.method == b"OPTIONS":
+        if request.method == b"OPTIONS" and self.headers is _CORS:
             return b""
         if request.path != self.path:  # no trailing slash, nothing below
             return _error(request, 404, b"404 page not found\n")
@@ -148,11 +155,28 @@ class _HealthRead:
             self._request.finish()
 
 
+class _Members(_Page):
+    """Who the members are: read by those who join."""
+
+    path = b"/members"
+
+    def get(self, request: Request) -> bytes:
+        cluster = self._member.cluster
+        request.setHeader(b"Content-Type", b"application/json")
+        request.setHeader(b"X-Etcd-Cluster-ID", b"%x" % self._member.cluster_id)
+        return b"[" + b",".join([member.to_json() for member in cluster.members]) + b"]\n"
+
+
 class _Root(Resource):
-    def __init__(self, member: EtcdServer) -> None:
+    def __init__(
+        self, member: EtcdServer, pages: Iterable[type[_Page]], headers: Mapping[bytes, bytes]
+    ) -> None:
         super().__init__()
         self._elsewhere = _Page(member)
-        for page in (_Health(member), _Version(member), _MetricsPage(member)):
+        self._elsewhere.headers = headers
+        for page in [page(member) for page in pages]:
+            assert page.path is not None, "it stands somewhere"
+            page.headers = headers
             self.putChild(page.path[1:], page)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
@@ -232,4 +256,9 @@ class _Site(Site):
 
 def site(member: EtcdServer, clock: IReactorTime) -> Site:
     """The HTTP/1.1 side of the client port."""
-    return _Site(_Root(member), reactor=clock)
+    return _Site(_Root(member, (_Health, _Version, _MetricsPage), _CORS), reactor=clock)
+
+
+def peer_site(member: EtcdServer, clock: IReactorTime) -> Site:
+    """The HTTP/1.1 side of the peer port."""
+    return _Site(_Root(member, (_Members, _Version), {}), reactor=clock)

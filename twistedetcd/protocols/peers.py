@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twistedetcd.errors import MemberRemovedError, TimeoutError
-from twistedetcd.interfaces import IImage, IPeerTransport, IRaftReceiver
+from twistedetcd.interfaces import IHTTPCarrier, IImage, IPeerTransport, IRaftReceiver
 from twistedetcd.protocols.complaints import Complaints
 from twistedetcd.protocols.dialing import Line
 from twistedetcd.protocols.frames import FrameError, Hello, Kind, Lane, frame
@@ -95,7 +95,7 @@ class _Peer:
         self.heard_at = now
 
 
-@implementer(IPeerTransport)
+@implementer(IPeerTransport, IHTTPCarrier)
 class PeerTransport:
     """
     One member's.

@@ -18,6 +18,7 @@ from twistedetcd.cluster.members import Cluster, Member
 from twistedetcd.errors import (
     EtcdError,
     LeaderChangedError,
+    MemberError,
     MemberRemovedError,
     NoLeaderError,
     NotPrimaryError,
@@ -193,8 +194,12 @@ class EtcdServer:
         node.on_applied.append(self.leases.applied)
         committer.start()
         snapshots.start(node.on_applied)
-        self.clustering.start(node, exchange)
-        node.start()
+        try:
+            self.clustering.start(node, exchange)
+        except MemberError:
+            self.failed(Failure())
+        else:
+            node.start()
         return self._ready
 
     def stop(self) -> Deferred[None]:

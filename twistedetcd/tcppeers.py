@@ -1,0 +1,87 @@
+"""
+tcppeers: ``--peer-transport tcp``, `twistedetcd.protocols.peers` on a reactor's sockets.
+
+Yours to change: how long an attempt to connect may take.
+Never: what is said on a connection.
+Imports config, protocols and what is below.  Imported by service and the plugins.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamClientEndpoint
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from twistedetcd.config import ETCD_VERSION, Config
+from twistedetcd.errors import MemberError
+from twistedetcd.interfaces import IPeerTransportFactory, PluginOption
+from twistedetcd.protocols.peers import PeerTransport
+
+DIAL_SECONDS = 2.0
+"""An attempt to connect takes no longer."""
+FRAME_BYTES_MAX = 16 << 20
+"""The longest frame of a peer, unless ``--max-request-bytes`` allows for longer requests."""
+LISTEN_BACKLOG = 128
+
+
+class TCPNetwork:
+    """
+    What a member dials and listens with; see `twistedetcd.protocols.peers.Network`.
+
+    Args:
+        config: The member's.
+        reactor: Whose sockets.
+    """
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        self._config = config
+        self._reactor = reactor
+
+    def listen(self, factory: IProtocolFactory) -> Sequence[IListeningPort]:
+        """
+        Listen on all peer URLs.
+
+        Raises:
+            MemberError: One of them cannot be had; then none is kept.
+        """
+        ports: list[IListeningPort] = []
+        for host, port in self._config.peer_addresses:
+            interface = "127.0.0.1" if host == "localhost" else host
+            try:
+                ports.append(self._reactor.listenTCP(port, factory, LISTEN_BACKLOG, interface))
+            except CannotListenError as error:
+                for other in ports:
+                    other.stopListening()
+                raise MemberError(f"cannot listen on {host}:{port}: {error.socketError}") from error
+        return ports
+
+    def endpoint(self, url: str) -> IStreamClientEndpoint:
+        """Where a peer URL leads."""
+        split = urlsplit(url)
+        return HostnameEndpoint(self._reactor, split.hostname or "", split.port or 0, timeout=DIAL_SECONDS)
+
+
+@implementer(IPlugin, IPeerTransportFactory)
+class TCPPeersFactory:
+    """``--peer-transport tcp``."""
+
+    name = "tcp"
+    help = "TCP, secured by TLS where a URL is https."
+    options: ClassVar[dict[str, PluginOption]] = {}
+
+    def open(self, config: Any, reactor: Any, **options: Any) -> PeerTransport:
+        """See `IPeerTransportFactory.open`."""
+        return PeerTransport(
+            reactor,
+            TCPNetwork(config, reactor),
+            random.random,
+            ETCD_VERSION,
+            max(FRAME_BYTES_MAX, 4 * config.max_request_bytes),
+        )
