@@ -84,7 +84,7 @@ class DefaultsTests(SynchronousTestCase):
             log_format="json",
             log_outputs=("default",),
             backend="lmdb",
-            peer_transport="none",
+            peer_transport="tcp",
             fsync_in="auto",
             unsafe_no_fsync=False,
             compaction_batch_limit=1000,

@@ -12,8 +12,10 @@ from twistedetcd.config import Config, parse
 from twistedetcd.errors import ConfigError, TimeoutError
 from twistedetcd.interfaces import IPeerTransport, IPeerTransportFactory
 from twistedetcd.peertransports import NoPeers, NoPeersFactory, open_transport
+from twistedetcd.protocols.peers import PeerTransport
 from twistedetcd.raft.types import Message, MessageType
 
+NONE = "--peer-transport=none"
 THREE = "--initial-cluster=a=http://127.0.0.1:1,b=http://127.0.0.1:2,c=http://127.0.0.1:3"
 
 
@@ -25,13 +27,17 @@ class ChoiceTests(SynchronousTestCase):
     """``--peer-transport``."""
 
     def test_nobody(self) -> None:
-        """Without the flag a member stays alone."""
-        self.assertIsInstance(open_transport(config(), None), NoPeers)
+        """A member may be told to stay alone."""
+        self.assertIsInstance(open_transport(config(NONE), None), NoPeers)
+
+    def test_tcp(self) -> None:
+        """Without the flag others are reached over TCP; nothing is opened yet."""
+        self.assertIsInstance(open_transport(config(), None), PeerTransport)
 
     def test_one_of_several(self) -> None:
         """A member that is to be one of several is not left without a way to the others."""
-        several = config("--name=a", "--initial-advertise-peer-urls=http://127.0.0.1:1", THREE)
-        joining = config("--initial-cluster-state=existing")
+        several = config(NONE, "--name=a", "--initial-advertise-peer-urls=http://127.0.0.1:1", THREE)
+        joining = config(NONE, "--initial-cluster-state=existing")
         for refused in (several, joining):
             error = self.assertRaises(ConfigError, open_transport, refused, None)
             self.assertEqual(
@@ -42,7 +48,7 @@ class ChoiceTests(SynchronousTestCase):
     def test_unknown(self) -> None:
         """The names of those that there are are told."""
         error = self.assertRaises(ConfigError, open_transport, config("--peer-transport=pigeon"), None)
-        self.assertEqual("there is no peer transport 'pigeon'; there are: none", str(error))
+        self.assertEqual("there is no peer transport 'pigeon'; there are: none, tcp", str(error))
         error = self.assertRaises(ConfigError, open_transport, config("--peer-transport=none:a=1"), None)
         self.assertEqual("--peer-transport=none has no option 'a'; there are: none", str(error))
 

@@ -59,7 +59,8 @@ def config_of(directory: str, *flags: str, name: str = "one") -> Config:
         {},
         no_file,
     )
-    return dataclasses.replace(config, listen_client_urls=("http://127.0.0.1:0",))
+    anywhere = ("http://127.0.0.1:0",)
+    return dataclasses.replace(config, listen_client_urls=anywhere, listen_peer_urls=anywhere)
 
 
 def open_files(directory: str) -> list[str]:
@@ -660,7 +661,7 @@ class FakeReactorTests(SynchronousTestCase):
     """The reactor is the one that was handed in."""
 
     def test_listens(self) -> None:
-        """It listens where it was told to, once it can serve, on that reactor; localhost is 127.0.0.1."""
+        """It listens where it was told to, for members first, on that reactor; localhost is 127.0.0.1."""
         reactor = FakeReactor()
         self.patch(disk, "LogOptions", lambda **options: LogOptions(**options, segment_bytes=65536))
         config = config_of(self.mktemp(), "--backend=memory", "--fsync-in=reactor")
@@ -673,7 +674,7 @@ class FakeReactorTests(SynchronousTestCase):
         reactor.advance(0)
         self.successResultOf(etcd.ready)
         self.assertEqual(
-            [(1, "127.0.0.1"), (2, "::1"), (3, "127.0.0.1")],
+            [(0, "127.0.0.1"), (1, "127.0.0.1"), (2, "::1"), (3, "127.0.0.1")],
             [(port, interface) for port, _, _, interface in reactor.tcpServers],
         )
         stopped = etcd.stopService()
