@@ -9,7 +9,9 @@ HTTP/2 and gRPC for any Twisted application; nothing here has heard of etcd.  Ea
 - ``sending``, ``control``, ``requests``, ``http2``: one connection, without I/O;
 - ``metadata``, ``compression``, ``calls``, ``asking``, ``grpc``: the calls on it, without I/O;
 - ``turn``, ``connection``, ``port``: the way of the bytes in and out;
-- ``handlers``: functions as methods.
+- ``handlers``: functions as methods;
+- ``certificates``, ``refusals``, ``tls``, ``handshakes``: TLS for either side of any connection, and
+  before a port.
 
 ``docs/grpc.md`` is the page for those who use this without etcd.
 
