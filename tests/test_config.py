@@ -80,6 +80,29 @@ class DefaultsTests(SynchronousTestCase):
             force_new_cluster=False,
             strict_reconfig_check=True,
             pre_vote=True,
+            cert_file="",
+            key_file="",
+            client_cert_file="",
+            client_key_file="",
+            client_cert_auth=False,
+            client_crl_file="",
+            client_cert_allowed_hostname=(),
+            trusted_ca_file="",
+            auto_tls=False,
+            peer_cert_file="",
+            peer_key_file="",
+            peer_client_cert_file="",
+            peer_client_key_file="",
+            peer_client_cert_auth=False,
+            peer_crl_file="",
+            peer_cert_allowed_cn=(),
+            peer_cert_allowed_hostname=(),
+            peer_trusted_ca_file="",
+            peer_auto_tls=False,
+            self_signed_cert_validity=1,
+            cipher_suites=(),
+            tls_min_version="TLS1.2",
+            tls_max_version="",
             log_level="info",
             log_format="json",
             log_outputs=("default",),
@@ -105,14 +128,15 @@ class DefaultsTests(SynchronousTestCase):
         self.assertEqual((0.15, 6), (config.tick_seconds, config.election_ticks))
 
     def test_addresses(self) -> None:
-        """Where to listen is given as host and port, an IPv6 host without its brackets."""
+        """Where to listen is host, port, and whether by TLS; an IPv6 host comes without its brackets."""
         config = parsed(
-            "--listen-client-urls=http://[::1]:2379,http://0.0.0.0:12379",
+            "--listen-client-urls=https://[::1]:2379,http://0.0.0.0:12379",
             "--advertise-client-urls=http://a:2379",
+            "--auto-tls",
         )
-        self.assertEqual((("0.0.0.0", 12379), ("::1", 2379)), config.client_addresses)
-        self.assertEqual((("localhost", 2380),), config.peer_addresses)
-        self.assertEqual(("a", 1), address("http://a:1"))
+        self.assertEqual((("0.0.0.0", 12379, False), ("::1", 2379, True)), config.client_addresses)
+        self.assertEqual((("localhost", 2380, False),), config.peer_addresses)
+        self.assertEqual(("a", 1, False), address("http://a:1"))
 
     def test_data_dir_follows_name(self) -> None:
         """Data is kept below a directory named like the member, unless another is given."""
@@ -289,8 +313,8 @@ class EnvironmentTests(RefusalCase):
         """What is not supported is refused under the name that the operator used."""
         self.assert_refused(
             [],
-            "ETCD_AUTO_TLS is not supported by this version of twistedetcd",
-            environment={"ETCD_AUTO_TLS": "true"},
+            "ETCD_MEMORY_MLOCK is not supported by this version of twistedetcd",
+            environment={"ETCD_MEMORY_MLOCK": "true"},
         )
 
 
@@ -365,10 +389,11 @@ class FileTests(RefusalCase):
         )
 
     def test_nested_keys(self) -> None:
-        """TLS, sockets and discovery have sections; what they set is refused by its path."""
+        """Sockets and discovery have sections; what they set is refused by its path."""
         for file, key in {
-            "client-transport-security: {cert-file: a}": "client-transport-security.cert-file",
-            "peer-transport-security: {allowed-cn: [a]}": "peer-transport-security.allowed-cn",
+            "peer-transport-security: {skip-client-san-verification: true}": (
+                "peer-transport-security.skip-client-san-verification"
+            ),
             "socket-options: {reuse-port: true}": "socket-options.reuse-port",
             "discovery-config: {client: {auth: {username: a}}}": "discovery-config.client.auth.username",
         }.items():
@@ -413,9 +438,8 @@ class KnownTests(RefusalCase):
     def test_refused_by_name(self) -> None:
         """A known flag that we do not obey is refused by its name."""
         for argument in (
-            "--auto-tls",
+            "--peer-skip-client-san-verification",
             "--quota-backend-bytes=1",
-            "--cert-file=a",
             "--cors=http://a",
             "--enable-grpc-gateway=false",
             "--corrupt-check-time=1h",
@@ -567,12 +591,11 @@ class ChecksTests(RefusalCase):
             self.assertEqual((url,), parsed(f"--listen-peer-urls={url}").listen_peer_urls)
 
     def test_listen_schemes(self) -> None:
-        """One can listen in the clear only, for now; what is advertised may be behind a proxy."""
-        for url, scheme in {"https://127.0.0.1:1": "https", "unix://127.0.0.1:1": "unix"}.items():
-            self.assert_refused(
-                [f"--listen-peer-urls={url}"],
-                f"--listen-peer-urls {url}: {scheme} is not supported by this version of twistedetcd",
-            )
+        """One can listen on TCP only; what is advertised may be behind a proxy."""
+        self.assert_refused(
+            ["--listen-peer-urls=unix://127.0.0.1:1"],
+            "--listen-peer-urls unix://127.0.0.1:1: unix is not supported by this version of twistedetcd",
+        )
         self.assertEqual(
             ("https://a:1",), parsed("--advertise-client-urls=https://a:1").advertise_client_urls
         )

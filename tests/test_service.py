@@ -33,6 +33,7 @@ from twistedetcd.errors import BackendError, Code, ConfigError, MemberError, Sto
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.files.probe import SYNCS, median_sync_seconds
 from twistedetcd.pb.rpc_pb2 import CompactionRequest, LeaseGrantRequest, PutRequest
+from twistedetcd.protocols.handshakes import SecureFactory
 from twistedetcd.schema import LEASE
 from twistedetcd.service import EtcdService
 from twistedetcd.wal.opening import LogOptions
@@ -45,7 +46,7 @@ def no_file(path: str) -> bytes:
     raise FileNotFoundError(path)
 
 
-def config_of(directory: str, *flags: str, name: str = "one") -> Config:
+def config_of(directory: str, *flags: str, name: str = "one", scheme: str = "http") -> Config:
     """A member in a directory, with etcd's defaults, on any free port."""
     url = "http://127.0.0.1:2379"
     config = parse(
@@ -59,8 +60,11 @@ def config_of(directory: str, *flags: str, name: str = "one") -> Config:
         {},
         no_file,
     )
-    anywhere = ("http://127.0.0.1:0",)
-    return dataclasses.replace(config, listen_client_urls=anywhere, listen_peer_urls=anywhere)
+    return dataclasses.replace(
+        config,
+        listen_client_urls=(f"{scheme}://127.0.0.1:0",),
+        listen_peer_urls=("http://127.0.0.1:0",),
+    )
 
 
 def open_files(directory: str) -> list[str]:
@@ -631,6 +635,15 @@ class RefusalTests(ServiceCase):
                 open_backend(spec, self.directory)
             self.assertEqual(text, str(refused.exception))
 
+    def test_certificate(self) -> None:
+        """A certificate that cannot be shown is named."""
+        url = "https://127.0.0.1:2379"
+        flags = (f"--listen-client-urls={url}", f"--advertise-client-urls={url}", "--key-file=nowhere")
+        etcd = EtcdService(config_of(self.directory, *flags, "--cert-file=nowhere", scheme="https"), reactor)
+        with self.assertRaisesRegex(MemberError, "^cannot read nowhere: No such file or directory$"):
+            etcd.startService()
+        self.assert_nothing_left()
+
     def test_unreadable(self) -> None:
         """What the system says about a file reaches the operator."""
         os.mkdir(self.directory)
@@ -661,12 +674,12 @@ class FakeReactorTests(SynchronousTestCase):
     """The reactor is the one that was handed in."""
 
     def test_listens(self) -> None:
-        """It listens where it was told to, for members first, on that reactor; localhost is 127.0.0.1."""
+        """It listens where and how it was told to, once it can serve; localhost is 127.0.0.1."""
         reactor = FakeReactor()
         self.patch(disk, "LogOptions", lambda **options: LogOptions(**options, segment_bytes=65536))
-        config = config_of(self.mktemp(), "--backend=memory", "--fsync-in=reactor")
+        config = config_of(self.mktemp(), "--backend=memory", "--fsync-in=reactor", "--auto-tls")
         config = dataclasses.replace(
-            config, listen_client_urls=("http://127.0.0.1:1", "http://[::1]:2", "http://localhost:3")
+            config, listen_client_urls=("http://127.0.0.1:1", "https://[::1]:2", "http://localhost:3")
         )
         etcd = EtcdService(config, reactor)
         etcd.startService()
@@ -674,8 +687,11 @@ class FakeReactorTests(SynchronousTestCase):
         reactor.advance(0)
         self.successResultOf(etcd.ready)
         self.assertEqual(
-            [(0, "127.0.0.1"), (1, "127.0.0.1"), (2, "::1"), (3, "127.0.0.1")],
-            [(port, interface) for port, _, _, interface in reactor.tcpServers],
+            [(0, "127.0.0.1", False), (1, "127.0.0.1", False), (2, "::1", True), (3, "127.0.0.1", False)],
+            [
+                (port, interface, isinstance(factory, SecureFactory))
+                for port, factory, _, interface in reactor.tcpServers
+            ],
         )
         stopped = etcd.stopService()
         ended: list[Any] = []

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import yaml
@@ -43,15 +43,25 @@ class Answered(Exception):  # noqa: N818  (nothing went wrong)
         self.text = text
 
 
+class Address(NamedTuple):
+    """Where to listen, an IPv6 host without brackets, and whether with TLS."""
+
+    host: str
+    port: int
+    tls: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """
     What a member is told when it starts, checked; made by `parse`.
 
-    URLs are in ascending order, each once.  A listening URL has the scheme http and names an IP address or
-    localhost.  ``initial_cluster`` has the URLs of each member by its name, repeated ones too; whether it
-    fits this member is checked when it is used, which is only once (`twistedetcd.cluster.founding`).  No
-    number is negative, no interval of raft zero.  ``warnings`` are sentences for the log.
+    URLs are in ascending order, each once.  A listening URL has the scheme http, or https if there is a
+    certificate or one is to be made, and names an IP address or localhost.  ``initial_cluster`` has the URLs
+    of each member by its name, repeated ones too; whether it fits this member is checked when it is used,
+    which is only once (`twistedetcd.cluster.founding`).  No number is negative, no interval of raft zero.
+    What TLS demands of others' certificates comes with who must have signed them.  ``warnings`` are sentences
+    for the log.
     """
 
     name: str
@@ -84,6 +94,29 @@ class Config:
     force_new_cluster: bool
     strict_reconfig_check: bool
     pre_vote: bool
+    cert_file: str
+    key_file: str
+    client_cert_file: str
+    client_key_file: str
+    client_cert_auth: bool
+    client_crl_file: str
+    client_cert_allowed_hostname: tuple[str, ...]
+    trusted_ca_file: str
+    auto_tls: bool
+    peer_cert_file: str
+    peer_key_file: str
+    peer_client_cert_file: str
+    peer_client_key_file: str
+    peer_client_cert_auth: bool
+    peer_crl_file: str
+    peer_cert_allowed_cn: tuple[str, ...]
+    peer_cert_allowed_hostname: tuple[str, ...]
+    peer_trusted_ca_file: str
+    peer_auto_tls: bool
+    self_signed_cert_validity: int
+    cipher_suites: tuple[str, ...]
+    tls_min_version: str
+    tls_max_version: str
     log_level: str
     log_format: str
     log_outputs: tuple[str, ...]
@@ -117,13 +150,13 @@ class Config:
         return "LeaseCheckpoint=true" in self.feature_gates
 
     @property
-    def peer_addresses(self) -> tuple[tuple[str, int], ...]:
-        """Host and port of each of ``listen_peer_urls``."""
+    def peer_addresses(self) -> tuple[Address, ...]:
+        """Where each of ``listen_peer_urls`` is."""
         return tuple(map(address, self.listen_peer_urls))
 
     @property
-    def client_addresses(self) -> tuple[tuple[str, int], ...]:
-        """Host and port of each of ``listen_client_urls``."""
+    def client_addresses(self) -> tuple[Address, ...]:
+        """Where each of ``listen_client_urls`` is."""
         return tuple(map(address, self.listen_client_urls))
 
 
@@ -176,11 +209,11 @@ def variable(name: str) -> str:
     return "ETCD_" + name.upper().replace("-", "_")
 
 
-def address(url: str) -> tuple[str, int]:
-    """Host and port of a checked URL; an IPv6 host comes without brackets."""
+def address(url: str) -> Address:
+    """Where a checked URL is."""
     split = urlsplit(url)
     assert split.hostname is not None and split.port is not None, url
-    return split.hostname, split.port
+    return Address(split.hostname, split.port, split.scheme == "https")
 
 
 def version_text() -> str:

@@ -4,7 +4,7 @@ configchecks: what flags must pass together, and what follows from others.
 Yours to change: add a check.
 With care: the words; those of etcd's own are what operators search for.
 Never: a look at disk, network or clock; what needs one is checked where it is used.
-Imports errors and flagtable.  Imported by config.
+Imports errors, flagtable and tlschecks.  Imported by config.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from twistedetcd.errors import ConfigError
 from twistedetcd.flagtable import parse_url
+from twistedetcd.tlschecks import check_tls
 
 ELECTION_TIMEOUT_MS_MAX = 50_000
 PROGRESS_SECONDS_MIN = 0.1
@@ -39,6 +40,7 @@ def check(fields: dict[str, Any], warnings: list[str]) -> None:
     for role in ("peer", "client"):
         for url in fields[f"listen_{role}_urls"]:
             _check_listen_url(f"--listen-{role}-urls", url)
+    check_tls(fields, warnings)
     _check_timing(fields["heartbeat_interval_ms"], fields["election_timeout_ms"])
     unknown = set(fields["log_outputs"]) - {"default", "stderr", "stdout"}
     if unknown or not fields["log_outputs"]:
@@ -60,7 +62,7 @@ def check(fields: dict[str, Any], warnings: list[str]) -> None:
 
 def _check_listen_url(flag: str, url: str) -> None:
     split = urlsplit(url)
-    if split.scheme != "http":
+    if split.scheme not in ("http", "https"):
         raise ConfigError(f"{flag} {url}: {split.scheme} is not supported by this version of twistedetcd")
     try:
         if split.hostname != "localhost":

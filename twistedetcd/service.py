@@ -11,6 +11,7 @@ import random
 import resource
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from twisted.application.service import MultiService
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort, IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort, IProtocolFactory, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -38,9 +39,12 @@ from twistedetcd.errors import MemberError, MemberRemovedError, StoppedError
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.interfaces import IHTTPCarrier, IPeerTransport, RunInThread
 from twistedetcd.peertransports import open_transport
+from twistedetcd.protocols.handshakes import SecureFactory
 from twistedetcd.protocols.keepalive import KeepalivePolicy
 from twistedetcd.protocols.pages import Pages
 from twistedetcd.protocols.port import ClientPortFactory
+from twistedetcd.protocols.tls import ServerTLS, TLSFileError
+from twistedetcd.security import client_options, make_certificates
 from twistedetcd.server.member import EtcdServer
 from twistedetcd.tcppeers import TCPNetwork
 
@@ -88,6 +92,7 @@ class EtcdService(MultiService):
         self._entering: Deferred[Any] | None = None
         self._closers: list[Callable[[], object]] = []
         self._ports: list[IListeningPort] = []
+        self._secured: IProtocolFactory | None = None
         self._running = 0  # works under way in the workers' threads, all of which are about files
         self.ready: Deferred[None] = Deferred()
 
@@ -185,7 +190,29 @@ class EtcdService(MultiService):
                 timeout_seconds=config.grpc_keepalive_timeout_seconds,
             ),
         )
+        self._secured = self._with_tls(self._factory)
         return assembly.start()
+
+    def _with_tls(self, factory: ClientPortFactory) -> IProtocolFactory | None:
+        """
+        The same for https; ``None`` if no listening URL is that.
+
+        Raises:
+            MemberError: The files for it cannot be used.
+        """
+        make_certificates(self._config, datetime.now(UTC))
+        options = client_options(self._config)
+        if options is None:
+            return None
+        server = ServerTLS(options)
+        try:
+            server.load()
+        except TLSFileError as error:
+            raise MemberError(str(error)) from error
+        return SecureFactory(server, factory, self._refused, self._reactor)
+
+    def _refused(self, host: str, reason: str) -> None:
+        self._log.warn("rejected connection on client endpoint: {error}", error=reason, remote_addr=host)
 
     def _thread_pool(self, name: str, threads: int) -> RunInThread:
         pool = ThreadPool(minthreads=0, maxthreads=threads, name=f"twistedetcd {name}")
@@ -205,10 +232,11 @@ class EtcdService(MultiService):
         return result
 
     def _listen(self, _: None) -> None:
-        for host, port in self._config.client_addresses:
+        for host, port, tls in self._config.client_addresses:
             interface = "127.0.0.1" if host == "localhost" else host
+            factory = self._secured if tls else self._factory
             try:
-                listening = self._reactor.listenTCP(port, self._factory, LISTEN_BACKLOG, interface)
+                listening = self._reactor.listenTCP(port, factory, LISTEN_BACKLOG, interface)
             except CannotListenError as error:
                 raise MemberError(f"cannot listen on {host}:{port}: {error.socketError}") from error
             self._ports.append(listening)

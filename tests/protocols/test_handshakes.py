@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.python.failure import Failure
 
 from tests.protocols.handshake import Room
 from tests.protocols.test_tls import TLSCase
 from twistedetcd.protocols import handshakes
-from twistedetcd.protocols.handshakes import QUIET_SECONDS
+from twistedetcd.protocols.handshakes import QUIET_SECONDS, SecureFactory
+from twistedetcd.protocols.port import SNIFF_SECONDS, ClientPortFactory
+from twistedetcd.protocols.turn import Turn
 
 PLAIN_TEXT = "what came was plain text, not TLS"
 
@@ -29,6 +33,16 @@ class Speaker(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.is_lost = True
+
+
+class Wire(StringTransportWithDisconnection):
+    """As good as a socket."""
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """There is nothing to keep alive."""
+
+    def getHandle(self) -> Any:
+        return mock.Mock()
 
 
 class PortTests(TLSCase):
@@ -56,6 +70,12 @@ class PortTests(TLSCase):
         [(_, reason)] = room.told
         self.assertRegex(reason, "^the connection was lost before the handshake ended: ")
 
+    def test_full(self) -> None:
+        """Where the port takes nobody any more, nobody begins a handshake."""
+        room = Room(self.server())
+        self.patch(room.port.wrappedFactory, "buildProtocol", lambda address: None)
+        self.assertIsNone(room.port.buildProtocol(None))
+
     def test_given_up(self) -> None:
         """What the port itself breaks off has not ended in time."""
         room = Room(self.server())
@@ -63,6 +83,28 @@ class PortTests(TLSCase):
         transport: Any = room.last.transport
         transport.connectionLost(Failure(ConnectionAborted()))
         self.assertEqual(["the handshake did not end in time"], [reason for _, reason in room.told])
+
+
+class ClientPortTests(TLSCase):
+    """A port for clients gives a handshake no longer than the first words after it."""
+
+    def test_patience(self) -> None:
+        """One that is not over by then is hung up on."""
+        room = Room(self.server())
+        listening = ClientPortFactory(room.clock, Turn(room.clock), {})
+        told: list[tuple[str, str]] = []
+        port = SecureFactory(self.server(), listening, lambda *said: told.append(said), room.clock)
+        protocol = port.buildProtocol(None)
+        assert protocol is not None
+        transport = Wire()
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"\x16\x03\x01\x02\x00\x01")
+        room.clock.advance(SNIFF_SECONDS - 0.01)
+        self.assertTrue(transport.connected)
+        room.clock.advance(0.01)
+        self.assertFalse(transport.connected)
+        self.assertEqual((1, 0), (len(told), listening.open_connections))
 
 
 class ToldTests(TLSCase):

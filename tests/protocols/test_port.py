@@ -9,9 +9,7 @@ from twisted.python.failure import Failure
 from tests.protocols.client import START
 from tests.protocols.portcase import Case
 from twistedetcd.protocols.framing import PREFACE
-from twistedetcd.protocols.port import (
-    SNIFF_SECONDS,
-)
+from twistedetcd.protocols.port import NOT_TLS, SNIFF_SECONDS
 
 
 class SniffTests(Case):
@@ -35,12 +33,22 @@ class SniffTests(Case):
 
     def test_http1_byte_by_byte(self) -> None:
         """The first byte that is not the preface's makes it HTTP/1.1, which gets all that came."""
-        for line in (b"POST / HTTP/1.1\r\n\r\n", b"PRI * HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n", b"\x16\x03"):
+        for line in (b"POST / HTTP/1.1\r\n\r\n", b"PRI * HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n", b"\x15\x03"):
             protocol, _ = self.connect(b"")
             for octet in line:
                 protocol.dataReceived(bytes([octet]))
             self.assertEqual(line, self.plains.built[-1].received)
         self.assertEqual(4, len(self.plains.built))
+
+    def test_tls(self) -> None:
+        """A client that begins with TLS is told in plain text, so that it knows, and hung up on."""
+        protocol, transport = self.connect(b"")
+        for octet in b"\x16\x03\x01\x02\x00\x01\n":
+            protocol.dataReceived(bytes([octet]))
+        self.assertEqual((NOT_TLS, True), (transport.value(), transport.disconnecting))
+        self.assertEqual([], self.plains.built)
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual({}, self.factory.undecided)
 
     def test_patience(self) -> None:
         """A client that does not say what it speaks is hung up on; one that did is not."""

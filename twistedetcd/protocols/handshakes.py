@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IReactorTime,
+)
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from twistedetcd.protocols.refusals import Handshaking, refusal
@@ -44,6 +49,13 @@ class SecureFactory(TLSMemoryBIOFactory):
         self._refused = refused
         self._clock = clock
         self._told: dict[tuple[str, str], float] = {}  # when; the oldest first
+
+    def buildProtocol(  # type: ignore[override]
+        self, addr: IAddress | None
+    ) -> TLSMemoryBIOProtocol | None:
+        protocol = super().buildProtocol(addr)
+        # The other factory may refuse, and its wrapper does not ask.
+        return None if protocol.wrappedProtocol is None else protocol
 
     def refused(self, host: str, reason: str) -> None:
         """A handshake did not end well."""

@@ -32,6 +32,8 @@ from twistedetcd.protocols.keepalive import KeepalivePolicy
 from twistedetcd.protocols.turn import Turn
 
 SNIFF_SECONDS = 10.0  # how long a client may take to say which protocol it speaks
+TLS_HANDSHAKE = b"\x16"  # what a client begins with that expects TLS, and nobody else
+NOT_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\nThis is an https request to an http port.\n"
 DEADLINE_CHECK_SECONDS = 0.1
 UNREAD_BYTES_MAX = 512 << 20  # responses unread, over all connections: above it each may have
 UNREAD_BYTES_FEW = 1 << 20  # this many
@@ -62,6 +64,10 @@ class ClientPortProtocol(Protocol):
         self._first += data
         if self._first.startswith(PREFACE):
             self._become(GRPCProtocol(self._factory))
+        elif self._first.startswith(TLS_HANDSHAKE):
+            self.dataReceived = _ignore  # type: ignore[method-assign]
+            self.transport.write(NOT_TLS)
+            self.transport.loseConnection()
         elif not PREFACE.startswith(self._first):
             if self._factory.http is None:
                 self.transport.abortConnection()
@@ -99,6 +105,10 @@ class ClientPortProtocol(Protocol):
 
     def writeConnectionLost(self) -> None:
         """Never: we close both sides at once."""
+
+
+def _ignore(data: bytes) -> None:
+    """What comes after the end was said."""
 
 
 def _keep_alive(transport: Any) -> None:
