@@ -113,7 +113,7 @@ def put(etcd: EtcdService, key: bytes, value: bytes = b"v") -> Deferred[bytes]:
 
 
 class HalfCloser(Protocol):
-    """Says something, and that this is all."""
+    """Says something, and that this is all; or says nothing at all."""
 
     def __init__(self, request: bytes) -> None:
         self.request, self.received = request, b""
@@ -122,7 +122,8 @@ class HalfCloser(Protocol):
     def connectionMade(self) -> None:
         transport: Any = self.transport
         transport.write(self.request)
-        transport.loseWriteConnection()
+        if self.request:
+            transport.loseWriteConnection()
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data
@@ -299,6 +300,22 @@ class LifeTests(ServiceCase):
         self.assertEqual({}, etcd._http.protocols)
         yield pool.closeCachedConnections()
         yield deferLater(reactor, 0.01)
+
+    @inlineCallbacks
+    def test_open_handshakes(self) -> Any:
+        """A client in the middle of its handshake does not hold up the end, nor outlive it."""
+        etcd = EtcdService(config_of(self.directory, "--auto-tls", scheme="https"), reactor)
+        self.services.append(etcd)
+        etcd.startService()
+        yield etcd.ready
+        client = HalfCloser(b"")
+        port = etcd.client_ports[0].getHost().port
+        yield connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), client)
+        while not etcd._factory.undecided:
+            yield deferLater(reactor, 0)
+        yield etcd.stopService()
+        yield client.closed
+        self.assertEqual({}, etcd._factory.undecided)
 
     @inlineCallbacks
     def test_half_closed(self) -> Any:

@@ -285,7 +285,7 @@ class EtcdService(MultiService):
         return self._wait_for_clients(self._reactor.seconds() + request_timeout_seconds(self._config))
 
     def _wait_for_clients(self, until: float) -> Any:
-        clients: list[Any] = [*self._factory.connections, *self._http.protocols]
+        clients: list[Any] = [*self._factory.undecided, *self._factory.connections, *self._http.protocols]
         if not clients:
             return None
         if self._reactor.seconds() >= until:

@@ -180,18 +180,19 @@ def wait_until(holds: Callable[[], bool], what: str, log: Path | None = None) ->
         time.sleep(POLL_SECONDS)
 
 
-def our_server(directory: str, program: Sequence[str] = ()) -> Server:
+def our_server(directory: str, program: Sequence[str] = (), scheme: str = "http") -> Server:
     """
     A member of ours.
 
     Args:
         directory: Made for it.
         program: What to run instead of the console script.
+        scheme: Of its URL for clients; with https, calls are for the test to make.
     """
     home = Path(directory).absolute()
     home.mkdir(parents=True)
     client, peer = free_ports(2)
-    return Server(home, [*(program or [script("twistedetcd")]), *_flags(home, client, peer)], client)
+    return Server(home, [*(program or [script("twistedetcd")]), *_flags(home, client, peer, scheme)], client)
 
 
 def reference_server(directory: str) -> Server:
@@ -210,8 +211,8 @@ def reference_server(directory: str) -> Server:
     )
 
 
-def _flags(home: Path, client: int, peer: int) -> list[str]:
-    client_url, peer_url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
+def _flags(home: Path, client: int, peer: int, scheme: str = "http") -> list[str]:
+    client_url, peer_url = f"{scheme}://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
     return [
         "--name=m1",
         f"--data-dir={home / 'data'}",

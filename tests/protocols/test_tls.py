@@ -322,6 +322,7 @@ class FilesTests(TLSCase):
         _, other_key = self.client_files
         for options, text in (
             ({"cert_file": "nowhere"}, "^cannot read nowhere: No such file or directory$"),
+            ({"key_file": "a\0b"}, "^cannot read a\0b: embedded null byte$"),
             ({"key_file": "nowhere"}, "^cannot read nowhere: No such file or directory$"),
             ({"trusted_ca_file": "nowhere"}, "^cannot read nowhere: No such file or directory$"),
             ({"cert_file": damaged}, f"^{damaged} holds no usable certificate: "),

@@ -59,8 +59,8 @@ def _read(path: str, what: str, parse: Callable[[bytes], _T]) -> _T:
     try:
         with open(path, "rb") as file:
             data = file.read()
-    except OSError as error:
-        raise TLSFileError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # the latter for what can be no path
+        raise TLSFileError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     try:
         return parse(data)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

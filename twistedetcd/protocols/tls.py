@@ -122,7 +122,7 @@ class _Files:
 def _stamp(path: str) -> tuple[int, int, int] | None:
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # reading it will tell
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
