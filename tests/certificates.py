@@ -25,22 +25,27 @@ class Authority:
     Args:
         directory: For its files and those of what it signs; made if it is not there.
         name: Its common name; several of one directory need several names.
+        above: Who has signed its own certificate, which then follows those that it issues; itself if nobody.
     """
 
-    def __init__(self, directory: str | Path, name: str = "authority") -> None:
+    def __init__(
+        self, directory: str | Path, name: str = "authority", above: Authority | None = None
+    ) -> None:
         self.directory = Path(directory).absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         self._revoked: list[int] = []
+        self._is_root = above is None
+        signer = above or self
         now = datetime.now(UTC)
         self.certificate = (
-            x509.CertificateBuilder(self._name, self._name, self._key.public_key())
+            x509.CertificateBuilder(signer._name, self._name, self._key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=3650))
             .not_valid_after(now + timedelta(days=3650))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self._key, SHA256())
+            .sign(signer._key, SHA256())
         )
         self.ca_file = str(self.directory / f"{name}.pem")
         Path(self.ca_file).write_bytes(self.certificate.public_bytes(Encoding.PEM))
@@ -82,7 +87,8 @@ class Authority:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), False)
         certificate = builder.sign(self._key, SHA256())
         cert_file, key_file = self.directory / f"{name}.crt", self.directory / f"{name}.key"
-        cert_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+        chain = [certificate] if self._is_root else [certificate, self.certificate]
+        cert_file.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in chain))
         key_file.write_bytes(
             key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
         )

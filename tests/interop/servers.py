@@ -195,9 +195,13 @@ def our_server(directory: str, program: Sequence[str] = (), scheme: str = "http"
     return Server(home, [*(program or [script("twistedetcd")]), *_flags(home, client, peer, scheme)], client)
 
 
-def reference_server(directory: str) -> Server:
+def reference_server(directory: str, scheme: str = "http") -> Server:
     """
     A real etcd.
+
+    Args:
+        directory: Made for it.
+        scheme: As for `our_server`.
 
     Raises:
         SkipTest: There is none on this machine.
@@ -207,7 +211,9 @@ def reference_server(directory: str) -> Server:
     home.mkdir(parents=True)
     client, peer = free_ports(2)
     return Server(
-        home, [program, *_flags(home, client, peer), f"--initial-cluster=m1=http://127.0.0.1:{peer}"], client
+        home,
+        [program, *_flags(home, client, peer, scheme), f"--initial-cluster=m1=http://127.0.0.1:{peer}"],
+        client,
     )
 
 

@@ -13,10 +13,18 @@ from pathlib import Path
 
 import grpc  # type: ignore[import-untyped]
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.certificates import Authority
-from tests.interop.servers import ENVIRONMENT, etcdctls, our_server, wait_until
+from tests.certificates import CLIENT_ONLY, SERVER_ONLY, Authority
+from tests.interop.servers import (
+    ENVIRONMENT,
+    Server,
+    etcdctls,
+    our_server,
+    reference_server,
+    wait_until,
+)
 from twistedetcd.pb.rpc_pb2 import PutRequest, PutResponse
 from twistedetcd.protocols.certificates import common_name
 
@@ -242,6 +250,66 @@ class RefusedTests(TLSCase):
         with plain, self.assertRaises(ssl.SSLError):
             self.context().wrap_socket(plain, server_hostname="127.0.0.1")
         server.call(PUT, PutRequest(key=b"a"))
+
+
+class VerdictTests(TLSCase):
+    """A real etcd with the same flags lets in the same clients."""
+
+    def lets_in(self, server: Server, files: Files) -> bool:
+        """Whether a client with this certificate gets an answer."""
+        context = self.context(files)
+        try:
+            with urllib.request.urlopen(f"https://{server.endpoint}/version", context=context):
+                return True
+        except OSError:
+            return False
+
+    def verdicts(self, *flags: str) -> tuple[dict[str, bool], dict[str, bool]]:
+        """Whom etcd lets in and whom we do, by the names of the certificates."""
+        other, below = Authority(self.mktemp(), "other"), Authority(self.mktemp(), "below", self.authority)
+        clients = {
+            "good": self.client_files,
+            "stranger": other.issue("stranger"),
+            "late": self.authority.issue("late", days=-1),
+            "early": self.authority.issue("early", begins_in_days=1),
+            "for servers": self.authority.issue("servers", usages=SERVER_ONLY),
+            "for clients": self.authority.issue("clients", usages=CLIENT_ONLY),
+            "for anything": self.authority.issue("anything", usages=()),
+            "chain": below.issue("chain"),
+            "revoked": self.authority.issue("revoked"),
+            "host": self.authority.issue("host", ["a.example.com"]),
+            "wildcard": self.authority.issue("wildcard", ["*.example.com"]),
+            "short wildcard": self.authority.issue("short", ["*.com"]),
+            "partial wildcard": self.authority.issue("partial", ["a*.example.com"]),
+            "address": self.authority.issue("address", ["10.0.0.1"]),
+            "common name": self.authority.issue("common", cn="a.example.com"),
+        }
+        self.authority.revoke(clients["revoked"][0])
+        given = [f"--cert-file={self.server_files[0]}", f"--key-file={self.server_files[1]}", *flags]
+        found = []
+        for make in (reference_server, our_server):
+            server = make(self.mktemp(), scheme="https")
+            self.addCleanup(server.clean_up)
+            server.start(f"--client-crl-file={self.authority.crl_file(Encoding.DER)}", *given)
+            found.append({name: self.lets_in(server, files) for name, files in clients.items()})
+        return found[0], found[1]
+
+    def test_authority(self) -> None:
+        """Where certificates must be signed by an authority."""
+        etcds, ours = self.verdicts(f"--trusted-ca-file={self.authority.ca_file}")
+        self.assertEqual(etcds, ours)
+        refused = {name for name, is_in in ours.items() if not is_in}
+        self.assertEqual({"stranger", "late", "early", "for servers", "revoked"}, refused)
+
+    def test_hosts(self) -> None:
+        """Where they must also be for one of some hosts."""
+        etcds, ours = self.verdicts(
+            f"--trusted-ca-file={self.authority.ca_file}",
+            "--client-cert-auth",
+            "--client-cert-allowed-hostname=a.example.com",
+        )
+        self.assertEqual(etcds, ours)
+        self.assertEqual({"host", "wildcard"}, {name for name, is_in in ours.items() if is_in})
 
 
 class ReloadTests(TLSCase):

@@ -299,10 +299,43 @@ class RefusedServerTests(TLSCase):
             _, client = Room(self.server()).meet(self.client(("", ""), max_version=version))
             self.assertRegex(client.reason, "^the other side broke off the handshake: ")
 
-    def test_intermediate_authority(self) -> None:
+    def test_what_is_in_the_file(self) -> None:
         """Whatever is in the file of authorities is one, as with Go, even what another has signed."""
         alone = self.client(trusted_ca_file=self.server_files[0])
         self.assert_met(Room(self.server()).meet(alone))
+
+
+class ChainTests(TLSCase):
+    """Between a certificate and the authority that is trusted there may be others."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.below = Authority(self.authority.directory, "below", self.authority)
+        self.server_files = self.below.issue("server", ["localhost"])
+        self.client_files = self.below.issue("client")
+
+    def test_shown(self) -> None:
+        """They follow in the file of the certificate, and both sides show them."""
+        self.assert_met(Room(self.server()).meet(self.client()))
+
+    def test_trusted(self) -> None:
+        """It is enough that one of them is trusted."""
+        below = self.below.ca_file
+        self.assert_met(Room(self.server(trusted_ca_file=below)).meet(self.client(trusted_ca_file=below)))
+
+    def test_not_shown(self) -> None:
+        """One that is not shown cannot be guessed, not even from those that the other side trusts."""
+        path = Path(self.client_files[0])
+        first, end, _ = path.read_bytes().partition(b"-----END CERTIFICATE-----\n")
+        path.write_bytes(first + end)
+        self.assert_refused(f"{UNKNOWN}CN=client", self.client())
+
+    def test_revoked(self) -> None:
+        """A list counts for each of them."""
+        self.authority.revoke(self.below.ca_file)
+        self.assert_refused(
+            "the certificate of CN=below is revoked", self.client(), crl_file=self.authority.crl_file()
+        )
 
 
 class FilesTests(TLSCase):
