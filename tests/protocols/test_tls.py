@@ -155,6 +155,11 @@ class HandshakeTests(TLSCase):
             cipher_suites=suites,
         )
 
+    def test_no_cipher_suite(self) -> None:
+        """Suites that OpenSSL does not have are refused when all is loaded, if there is no other."""
+        error = self.assertRaises(TLSFileError, self.server(cipher_suites=("A", "B")).load)
+        self.assertEqual("none of the cipher suites A:B can be used", str(error))
+
     def test_skip_verify(self) -> None:
         """Whoever is told to takes any certificate."""
         other = Authority(self.mktemp(), "other")

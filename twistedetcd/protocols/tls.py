@@ -43,8 +43,7 @@ class TLSOptions:
         key_file: Its key.
         client_cert_file: Shown when dialing.
         client_key_file: Its key.
-        trusted_ca_file: Who must have signed the other side's certificate.  Without it that is the system's
-            roots when dialing, and when listening no certificate is asked for.
+        trusted_ca_file: Who must have signed the other side's certificate; the system's roots if empty.
         client_cert_auth: When listening, demand a certificate; so does ``trusted_ca_file`` alone.
         allowed_cns: If any, the other side's certificate must have one of these common names.
         allowed_hostnames: If any, it must be for one of these hosts.
@@ -124,7 +123,8 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
         found = os.stat(path)
     except (OSError, ValueError):  # reading it will tell
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    # Unlike that of writing, the time of change also tells of permissions.
+    return found.st_ctime_ns, found.st_size, found.st_ino
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -249,7 +249,11 @@ def _context(method: int, options: TLSOptions) -> SSL.Context:
     if options.max_version:
         context.set_max_proto_version(VERSIONS[options.max_version])
     if options.cipher_suites:
-        context.set_cipher_list(":".join(options.cipher_suites).encode())
+        suites = ":".join(options.cipher_suites)
+        try:
+            context.set_cipher_list(suites.encode())
+        except SSL.Error as error:
+            raise TLSFileError(f"none of the cipher suites {suites} can be used") from error
     return context
 
 
