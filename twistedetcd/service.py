@@ -118,6 +118,10 @@ class EtcdService(MultiService):
             from twisted.internet import reactor
 
             self._reactor = reactor
+        try:
+            make_certificates(self._config, datetime.now(UTC))
+        except OSError as error:
+            raise MemberError(str(error)) from error
         if self.ready.called:  # it failed before anything was opened
             self.ready = Deferred()
         if self._joined is None and must_ask(self._config, LocalFiles()):
@@ -200,7 +204,6 @@ class EtcdService(MultiService):
         Raises:
             MemberError: The files for it cannot be used.
         """
-        make_certificates(self._config, datetime.now(UTC))
         options = client_options(self._config)
         if options is None:
             return None

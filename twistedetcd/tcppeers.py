@@ -13,16 +13,20 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamClientEndpoint
+from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from twistedetcd.config import ETCD_VERSION, Config
 from twistedetcd.errors import MemberError
 from twistedetcd.interfaces import IPeerTransportFactory, PluginOption
+from twistedetcd.protocols.handshakes import SecureFactory
 from twistedetcd.protocols.peers import PeerTransport
+from twistedetcd.protocols.tls import ClientTLS, ServerTLS, TLSFileError, TLSOptions
+from twistedetcd.security import peer_options
 
 DIAL_SECONDS = 2.0
 """An attempt to connect takes no longer."""
@@ -40,9 +44,13 @@ class TCPNetwork:
         reactor: Whose sockets.
     """
 
+    _log = Logger()
+
     def __init__(self, config: Config, reactor: Any) -> None:
         self._config = config
         self._reactor = reactor
+        self._tls = peer_options(config)
+        self._dialing = ClientTLS(self._tls or TLSOptions(cert_file="", key_file=""))
 
     def listen(self, factory: IProtocolFactory) -> Sequence[IListeningPort]:
         """
@@ -52,20 +60,43 @@ class TCPNetwork:
             MemberError: One of them cannot be had; then none is kept.
         """
         ports: list[IListeningPort] = []
-        for host, port in self._config.peer_addresses:
+        secured = self._secured(factory)
+        for host, port, tls in self._config.peer_addresses:
             interface = "127.0.0.1" if host == "localhost" else host
+            listener = secured if tls else factory
             try:
-                ports.append(self._reactor.listenTCP(port, factory, LISTEN_BACKLOG, interface))
+                ports.append(self._reactor.listenTCP(port, listener, LISTEN_BACKLOG, interface))
             except CannotListenError as error:
                 for other in ports:
                     other.stopListening()
                 raise MemberError(f"cannot listen on {host}:{port}: {error.socketError}") from error
         return ports
 
+    def _secured(self, factory: IProtocolFactory) -> IProtocolFactory | None:
+        """The same behind TLS; ``None`` if there is none."""
+        if self._tls is None:
+            return None
+        try:
+            self._dialing.load()
+            if not self._tls.cert_file:
+                return None
+            server = ServerTLS(self._tls)
+            server.load()
+        except TLSFileError as error:
+            raise MemberError(str(error)) from error
+        return SecureFactory(server, factory, self._refused, self._reactor)
+
+    def _refused(self, host: str, reason: str) -> None:
+        self._log.warn("rejected connection on peer endpoint from {who}: {why}", who=host, why=reason)
+
     def endpoint(self, url: str) -> IStreamClientEndpoint:
         """Where a peer URL leads."""
         split = urlsplit(url)
-        return HostnameEndpoint(self._reactor, split.hostname or "", split.port or 0, timeout=DIAL_SECONDS)
+        host = split.hostname or ""
+        endpoint = HostnameEndpoint(self._reactor, host, split.port or 0, timeout=DIAL_SECONDS)
+        if split.scheme == "https":
+            return IStreamClientEndpoint(wrapClientTLS(self._dialing.creator(host), endpoint))
+        return endpoint
 
 
 @implementer(IPlugin, IPeerTransportFactory)

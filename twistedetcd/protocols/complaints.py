@@ -1,13 +1,17 @@
-"""What to log of others' faults: each once, and again only after a while, however often it is repeated."""
+"""
+What to log of others' faults: each once, and again only after a while, however often it is repeated.
+
+Whoever is refused tries again at once, and for days.
+"""
 
 from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
 
-AGAIN_SECONDS = 600.0
-"""The same fault of the same party is worth another line after so long."""
-REMEMBERED_MAX = 256
-"""So many faults are remembered; of more, the oldest is forgotten."""
+QUIET_SECONDS = 600.0
+"""How long the same fault of the same party is not worth another line."""
+TOLD_MAX = 1000
+"""Lines in that time: those who think of ever new faults fill no log."""
 
 
 class Complaints:
@@ -20,23 +24,23 @@ class Complaints:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._logged: dict[tuple[str, str], float] = {}
+        self._told: dict[tuple[str, str], float] = {}  # when; the oldest first
 
     def is_new(self, who: str, what: str) -> bool:
         """Whether to log it; asked once for each time that it happens."""
         now = self._clock.seconds()
-        last = self._logged.pop((who, what), None)
-        if last is not None and now - last < AGAIN_SECONDS:
-            self._logged[who, what] = last
+        oldest = next(iter(self._told), None)
+        while oldest is not None and now - self._told[oldest] >= QUIET_SECONDS:
+            del self._told[oldest]
+            oldest = next(iter(self._told), None)
+        if (who, what) in self._told or len(self._told) >= TOLD_MAX:
             return False
-        self._logged[who, what] = now
-        if len(self._logged) > REMEMBERED_MAX:
-            del self._logged[next(iter(self._logged))]
+        self._told[who, what] = now
         return True
 
     def forget(self, who: str) -> bool:
         """All is well with it: whatever happens next is new.  True if there was something."""
-        found = [key for key in self._logged if key[0] == who]
+        found = [key for key in self._told if key[0] == who]
         for key in found:
-            del self._logged[key]
+            del self._told[key]
         return bool(found)

@@ -1,9 +1,4 @@
-"""
-TLS before any factory, for a port: who fails the handshake is told, and not again and again.
-
-A client that is refused tries again at once, and for days: each reason is told once for each host, and again
-only when some time has passed.
-"""
+"""TLS before any factory, for a port: who fails the handshake is told, and not again and again."""
 
 from __future__ import annotations
 
@@ -19,10 +14,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
+from twistedetcd.protocols.complaints import Complaints
 from twistedetcd.protocols.refusals import Handshaking, refusal
-
-QUIET_SECONDS = 600.0  # how long the same is not told again
-TOLD_MAX = 1000  # what is told in that time: clients that think of ever new reasons fill no log
 
 
 class SecureFactory(TLSMemoryBIOFactory):
@@ -47,8 +40,7 @@ class SecureFactory(TLSMemoryBIOFactory):
         super().__init__(creator, False, wrapped, clock)
         self.protocol = _SecureProtocol
         self._refused = refused
-        self._clock = clock
-        self._told: dict[tuple[str, str], float] = {}  # when; the oldest first
+        self._complaints = Complaints(clock)
 
     def buildProtocol(  # type: ignore[override]
         self, addr: IAddress | None
@@ -59,15 +51,8 @@ class SecureFactory(TLSMemoryBIOFactory):
 
     def refused(self, host: str, reason: str) -> None:
         """A handshake did not end well."""
-        now = self._clock.seconds()
-        oldest = next(iter(self._told), None)
-        while oldest is not None and now - self._told[oldest] >= QUIET_SECONDS:
-            del self._told[oldest]
-            oldest = next(iter(self._told), None)
-        if (host, reason) in self._told or len(self._told) >= TOLD_MAX:
-            return
-        self._told[host, reason] = now
-        self._refused(host, reason)
+        if self._complaints.is_new(host, reason):
+            self._refused(host, reason)
 
 
 class _SecureProtocol(BufferingTLSTransport):

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from OpenSSL.SSL import Error as TLSError
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -21,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twistedetcd.protocols.frames import PROTOCOL, FrameError, Frames, Hello, Kind, frame
+from twistedetcd.protocols.refusals import refusal
 
 GREETING_SECONDS = 5.0
 """How long the other end may take to say who it is, the handshake of TLS included."""
@@ -179,9 +181,14 @@ class PeerConnection(TwistedProtocol):
             self._timer.cancel()
         self._waiting.clear()
         self._lost = True
-        self.owner.lost(self, self._why or reason)
+        self.owner.lost(self, self._why or self._failed_handshake(reason) or reason)
         for told in self._told:
             told.callback(None)
+
+    def _failed_handshake(self, reason: Failure) -> Refused | None:
+        if reason.check(TLSError) and self.theirs is None:
+            return Refused("tls", refusal(reason))
+        return None
 
     # Who the other end is.
 

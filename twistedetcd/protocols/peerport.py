@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from OpenSSL.SSL import Error as TLSError
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
@@ -72,8 +71,6 @@ class PeerPortProtocol(TwistedProtocol):
         self._forget()
         if self._inner is not None:
             self._inner.connectionLost(reason)
-        elif reason.check(TLSError):
-            self.refused(reason.getErrorMessage())
 
     def refused(self, why: str) -> None:
         """Log it, unless it was."""
