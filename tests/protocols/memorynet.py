@@ -166,6 +166,14 @@ class End:
     paused: bool = False
     sent: bytearray = field(default_factory=bytearray)
     moving: bool = False
+    reading: bool = True
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+        self.other.move()
 
     def write(self, data: bytes) -> None:
         if self.over or self.closing:
@@ -187,7 +195,8 @@ class End:
 
     def _arrive(self) -> None:
         self.moving = False
-        if self.over or self.network.is_cut(self) or self.network.is_stalled(self.other_member):
+        stalled = self.network.is_stalled(self.other_member) or not self.other.reading
+        if self.over or stalled or self.network.is_cut(self):
             return
         data = bytes(self.sent[:BUFFER_BYTES])
         del self.sent[: len(data)]

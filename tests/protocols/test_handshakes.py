@@ -12,8 +12,9 @@ from twisted.python.failure import Failure
 
 from tests.protocols.handshake import Room
 from tests.protocols.test_tls import TLSCase
-from twistedetcd.protocols import handshakes
-from twistedetcd.protocols.handshakes import QUIET_SECONDS, SecureFactory
+from twistedetcd.protocols import complaints
+from twistedetcd.protocols.complaints import QUIET_SECONDS
+from twistedetcd.protocols.handshakes import SecureFactory
 from twistedetcd.protocols.port import SNIFF_SECONDS, ClientPortFactory
 from twistedetcd.protocols.turn import Turn
 
@@ -139,7 +140,7 @@ class ToldTests(TLSCase):
 
     def test_bounded(self) -> None:
         """Of ever new hosts and reasons no more than so many are told, until time has passed."""
-        self.patch(handshakes, "TOLD_MAX", 2)
+        self.patch(complaints, "TOLD_MAX", 2)
         for host in "abc":
             self.refuse(host, "x")
         self.assertEqual(["a", "b"], [host for host, _ in self.room.told])

@@ -32,6 +32,12 @@ class UnreachedError(Exception):
     """Nobody answered, or with something else than a page; the text says why."""
 
 
+def _why(error: Exception) -> str:
+    reasons: list[Failure] = getattr(error, "reasons", [])  # of several that Twisted tells together
+    text = "; ".join(reason.getErrorMessage() for reason in reasons) or str(error)
+    return text or type(error).__name__
+
+
 def _too_late(result: object, seconds: float) -> Failure:
     return Failure(UnreachedError(f"no answer within {seconds:g} s"))
 
@@ -74,7 +80,7 @@ class Pages:
         try:
             response: IResponse = await self._agent.request(b"GET", url.encode())
         except Exception as error:  # whatever keeps a request from being answered
-            raise UnreachedError(str(error) or type(error).__name__) from error
+            raise UnreachedError(_why(error)) from error
         body: Deferred[bytes] = Deferred()
         response.deliverBody(_Body(body))
         data = await body
@@ -98,7 +104,7 @@ class _Body(Protocol):
         self._data += data
         if len(self._data) > PAGE_BYTES_MAX and self._done is not None:
             done, self._done = self._done, None
-            self.transport.abortConnection()
+            self.transport.loseConnection()
             done.errback(UnreachedError(f"a page of more than {PAGE_BYTES_MAX} bytes"))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -15,7 +15,7 @@ from twistedetcd.protocols.complaints import Complaints
 from twistedetcd.protocols.peer import GREETING_SECONDS, PeerConnection
 
 CONNECTIONS_MAX = 256
-"""At the same time; further ones are closed at once."""
+"""At the same time; for a further one, the oldest is closed that is no member's."""
 _HANDSHAKE = 0x16  # of TLS
 _log = Logger()
 
@@ -36,6 +36,11 @@ class PeerPortProtocol(TwistedProtocol):
         self._factory = factory
         self._inner: IProtocol | None = None
         self._patience: IDelayedCall | None = None
+
+    @property
+    def is_member(self) -> bool:
+        """Whether a member is at the other end, as far as anybody knows."""
+        return isinstance(self._inner, PeerConnection) and self._inner.open
 
     def connectionMade(self) -> None:
         self._factory.connections[self] = None
@@ -105,8 +110,13 @@ class PeerPortFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> PeerPortProtocol | None:
         if len(self.connections) >= CONNECTIONS_MAX:
-            self.refused(None, f"{CONNECTIONS_MAX} connections are open already")
-            return None
+            self.refused(addr, f"{CONNECTIONS_MAX} connections are open already")
+            oldest = next((one for one in self.connections if not one.is_member), None)
+            if oldest is None:
+                return None
+            # A flood keeps no member away: that takes less time to say who it is than to fill all places.
+            self.lost(oldest)
+            oldest.transport.abortConnection()
         return PeerPortProtocol(self)
 
     def lost(self, connection: PeerPortProtocol) -> None:

@@ -19,6 +19,10 @@ ASKS_MAX = 1000
 """Questions of ours that wait for an answer; more are not asked."""
 ANSWERING_MAX = 1000
 """Questions of others that are being answered; more are refused."""
+QUESTION_BYTES_MAX = 64 * 1024
+"""The longest question, as a frame."""
+ANSWER_BYTES_MAX = 8 << 20
+"""The longest answer; one that is longer is refused."""
 
 _NUMBER = struct.Struct(">Q")
 _log = Logger()
@@ -51,7 +55,9 @@ class Questions:
         late = self._clock.callLater(timeout_seconds, self._late, self._number)
         self._asked[self._number] = (member, answer, late)
         word = kind.encode()
-        send(frame(Kind.ASK, _NUMBER.pack(self._number), bytes((len(word),)), word, body))
+        data = frame(Kind.ASK, _NUMBER.pack(self._number), bytes((len(word),)), word, body)
+        assert len(data) <= QUESTION_BYTES_MAX, "questions are short"
+        send(data)
         return answer
 
     def _late(self, number: int) -> None:
@@ -74,6 +80,8 @@ class Questions:
         """
         if len(body) <= _NUMBER.size - (kind is Kind.ANSWER):
             raise FrameError(f"a frame of kind {kind.name} with {len(body)} bytes")
+        if kind is Kind.ASK and len(body) > QUESTION_BYTES_MAX:
+            raise FrameError(f"a question of {len(body)} bytes, where {QUESTION_BYTES_MAX} are allowed")
         [number], rest = _NUMBER.unpack_from(body), body[_NUMBER.size :]
         if kind is Kind.ASK:
             self._answer(connection, number, rest)
@@ -109,6 +117,10 @@ class Questions:
         return result
 
     def _send(self, body: bytes, connection: PeerConnection, number: int) -> None:
+        if len(body) > ANSWER_BYTES_MAX:
+            error = EtcdError(f"the answer has {len(body)} bytes, and {ANSWER_BYTES_MAX} are allowed")
+            self._refuse(Failure(error), connection, number)
+            return
         connection.send([frame(Kind.ANSWER, _NUMBER.pack(number), body)])
 
     def _refuse(self, failure: Failure, connection: PeerConnection, number: int) -> None:
