@@ -139,6 +139,8 @@ class Exchange:
         """
         The store as it is now, with the snapshot that says which entry that is.
 
+        Cancel it to do without; whoever gets an image closes it.
+
         Raises:
             StoppedError: The member stops.
             BackendError: The engine refused.
@@ -146,8 +148,7 @@ class Exchange:
         return Deferred.fromCoroutine(self._image())
 
     async def _image(self) -> tuple[Snapshot, IImage]:
-        await self._committer.flush(mark=True)
-        view = self._backend.read()
+        view: IReadTransaction = await self._one_at_a_time.run(self._view)  # never of half a store
         try:
             index, term, conf_state = self._mark(view)
             snapshot = Snapshot(index, term, conf_state, self._membership(view))
@@ -156,6 +157,9 @@ class Exchange:
             view.close()
             raise
         return snapshot, image
+
+    def _view(self) -> Deferred[IReadTransaction]:
+        return self._committer.flush(mark=True).addCallback(lambda _: self._backend.read())
 
     # In.
 

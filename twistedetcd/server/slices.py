@@ -43,7 +43,7 @@ class Slices:
         Run ``work`` to its end.
 
         Returns:
-            Fires with its result.
+            Fires with its result.  Cancel it to give the work up.
 
         Raises:
             StoppedError: `stop` came before the end.
@@ -51,7 +51,7 @@ class Slices:
         """
         if self.stopped:
             return fail(StoppedError())
-        done: Deferred[Any] = Deferred()
+        done: Deferred[Any] = Deferred(self._cancelled)
         room = len(self._running) < self._running_max
         (self._running if room else self._waiting).append((work, done))
         self._schedule()
@@ -81,6 +81,19 @@ class Slices:
         if self._waiting:
             self._running.append(self._waiting.popleft())
 
+    def _cancelled(self, done: Deferred[Any]) -> None:
+        """Whoever waited for a work does without it."""
+        for works in (self._running, self._waiting):
+            for work, waits in list(works):
+                if waits is done:
+                    works.remove((work, waits))
+                    work.close()
+                    if works is self._running:
+                        self._ended()
+        if not self._running and self._next is not None:
+            self._next.cancel()
+            self._next = None
+
     def stop(self) -> None:
         """Give up what is not finished, and take nothing more."""
         self.stopped = True
@@ -96,7 +109,8 @@ class Slices:
         self._waiting.clear()
         for work, done in works:
             work.close()
-            done.errback(error)
+            if not done.called:  # who was told before may have cancelled this one
+                done.errback(error)
 
 
 class Hashes:
