@@ -376,6 +376,13 @@ class UnknownServiceNameError(EtcdError):
     message = "unknown service"
 
 
+class SnapshotBrokenOffError(EtcdError):
+    """The engine refused to be read while a client was sent a snapshot; the log of the member says why."""
+
+    code = Code.INTERNAL
+    message = "twistedetcd: the snapshot broke off, since the store could not be read"
+
+
 class UnsupportedError(EtcdError):
     """A method of etcd's API that this version does not serve yet."""
 

@@ -752,7 +752,7 @@ class IWatchable(Interface):
 
 
 class IImage(Interface):
-    """A store on its way to another member."""
+    """A store on its way to another member, or to a client."""
 
     size_bytes = Attribute("How long it is.")
 

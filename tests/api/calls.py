@@ -88,8 +88,9 @@ class FakeStream(FakeCall):
         return not self._pump()
 
     def fail(self, code: Code, message: str) -> None:
-        self.done = True
-        super().fail(code, message)
+        if not self.done:
+            self.done = True
+            super().fail(code, message)
 
     def finish(self) -> None:
         """It ended well."""

@@ -41,6 +41,7 @@ SERVED = {
     "/etcdserverpb.Maintenance/HashKV",
     "/etcdserverpb.Maintenance/Alarm",
     "/etcdserverpb.Maintenance/MoveLeader",
+    "/etcdserverpb.Maintenance/Snapshot",
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/List",
 }

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 
@@ -32,7 +33,7 @@ from twistedetcd.pb.rpc_pb2 import (
 from twistedetcd.raft.types import ConfState
 from twistedetcd.server.bootstrap import AppliedMark
 from twistedetcd.snap.bbolt.reading import ImageFile
-from twistedetcd.snap.bbolt.writing import measure, with_digest
+from twistedetcd.snap.bbolt.writing import measure
 from twistedetcd.snap.install import install
 
 KV = "/etcdserverpb.KV/"
@@ -120,8 +121,11 @@ class OursTests(SynchronousTestCase):
         image = finish(measure(view))
         path = server.directory / "image"
         with path.open("wb") as file:
-            for chunk in with_digest(image.chunks()):
+            digest = sha256()
+            for chunk in image.chunks():
+                digest.update(chunk)
                 file.write(chunk)
+            file.write(digest.digest())
         status = json.loads(run(etcdutl, "snapshot", "status", str(path), "-w", "json"))
         records = sum(1 for bucket in view.buckets() for _ in view.range(bucket, b"", None))
         self.assertEqual(

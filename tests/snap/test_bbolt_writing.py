@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from itertools import islice
 
@@ -15,7 +14,7 @@ from twistedetcd.backends.lmdb import LMDBFactory
 from twistedetcd.mvcc.work import finish
 from twistedetcd.schema import CONF_STATE, CONSISTENT_INDEX, IMAGE_BUCKETS, INSTALLING, META
 from twistedetcd.snap.bbolt.pages import Meta, encode_meta
-from twistedetcd.snap.bbolt.writing import CHUNK_BYTES, SLICE_BYTES, SLICE_RECORDS, measure, with_digest
+from twistedetcd.snap.bbolt.writing import CHUNK_BYTES, SLICE_BYTES, SLICE_RECORDS, measure
 
 SETTINGS = settings(derandomize=True, deadline=None, database=None, max_examples=60)
 KEYS = st.binary(min_size=1, max_size=500)
@@ -64,12 +63,6 @@ class BytesTests(SynchronousTestCase):
         first, second = data[16:80], data[4112:4176]
         self.assertEqual(first[:48], second[:48])
         self.assertEqual((2, 1), (first[48], second[48]))
-
-    def test_digest(self) -> None:
-        """Behind a snapshot's image is the SHA-256 of it."""
-        data = image_of(SMALL)
-        chunks = [data[:1000], data[1000:]]
-        self.assertEqual(data + hashlib.sha256(data).digest(), b"".join(with_digest(chunks)))
 
 
 class TreeTests(SynchronousTestCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twistedetcd.api.calls import answer, method
+from twistedetcd.api.snapshot import SnapshotAPI
 from twistedetcd.apply import request as kinds
 from twistedetcd.config import ETCD_VERSION
 from twistedetcd.errors import UnknownServiceNameError, UnsupportedError
@@ -29,6 +30,7 @@ class Maintenance:
             "Status": method(self._member, rpc_pb2.StatusRequest, self.status),
             "HashKV": method(self._member, rpc_pb2.HashKVRequest, self.hash_kv),
             "Alarm": method(self._member, rpc_pb2.AlarmRequest, self.alarm),
+            "Snapshot": SnapshotAPI(self._member).method(),
             "MoveLeader": method(self._member, rpc_pb2.MoveLeaderRequest, self.move_leader),
         }
 

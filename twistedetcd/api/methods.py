@@ -18,7 +18,7 @@ from twistedetcd.server.member import EtcdServer
 _FOR_LEARNERS = {
     # What these propose or read linearizably, the member itself refuses when it is a learner.
     *("/etcdserverpb.KV/" + name for name in ("Range", "Put")),
-    "/etcdserverpb.Maintenance/Status",
+    *("/etcdserverpb.Maintenance/" + name for name in ("Status", "Snapshot")),
 }
 
 

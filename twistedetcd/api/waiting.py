@@ -33,6 +33,8 @@ class LastingCall:
         request_class: What is asked.
         serve: Carries it out; returns the answer, or ``None`` if the call goes on.
         needs_leader: Whether it ends when there is no leader.
+        keep_code: Whether errors are told with their codes.  Upstream's Lock and Election services are
+            clients of its own server, and lose them on the way.
 
     Attributes:
         on_gone: Called when the call ended without an answer.
@@ -42,12 +44,19 @@ class LastingCall:
     _log = Logger()
 
     def __init__(
-        self, member: EtcdServer, call: Call, request_class: Any, serve: Serve, needs_leader: bool
+        self,
+        member: EtcdServer,
+        call: Call,
+        request_class: Any,
+        serve: Serve,
+        needs_leader: bool,
+        keep_code: bool,
     ) -> None:
         self._member = member
         self.call = call
         self._parse = request_class.FromString
         self._carry_out = serve
+        self._keep_code = keep_code
         self._begun = False
         self.on_gone: Callable[[], None] = _nothing
         self.on_writable: Callable[[], None] = _nothing
@@ -80,8 +89,7 @@ class LastingCall:
     def _failed(self, failure: Failure) -> None:
         error = failure.value
         if isinstance(error, EtcdError):
-            # Upstream's services are clients of its own server, and lose the code on the way.
-            self.fail(Code.UNKNOWN, error.message)
+            self.fail(error.code if self._keep_code else Code.UNKNOWN, error.message)
         elif not isinstance(error, CancelledError):
             self._log.failure("A request failed", failure)
             self.fail(Code.INTERNAL, "internal error")
@@ -114,8 +122,8 @@ class LastingCall:
         on_gone()
 
 
-def lasting(member: EtcdServer, request_class: Any, serve: Serve) -> Method:
-    """A method whose calls may last."""
+def lasting(member: EtcdServer, request_class: Any, serve: Serve, keep_code: bool = False) -> Method:
+    """A method whose calls may last; see `LastingCall`."""
 
     def stream(call: Call) -> Receiver:
         asked = call.request.terms
@@ -125,7 +133,8 @@ def lasting(member: EtcdServer, request_class: Any, serve: Serve) -> Method:
         except EtcdError as error:
             refuse(call, error)
             return DEAF
-        return LastingCall(member, call, request_class, serve, asked is not None and asked.require_leader)
+        needs_leader = asked is not None and asked.require_leader
+        return LastingCall(member, call, request_class, serve, needs_leader, keep_code)
 
     return Method(stream=stream)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,7 +28,7 @@ from twistedetcd.errors import (
     TimeoutError,
     TooManyRequestsError,
 )
-from twistedetcd.interfaces import IKV, IApplier, IWatchable, Work
+from twistedetcd.interfaces import IKV, IApplier, IImage, IWatchable, Work
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.raft.changebytes import decode_change
 from twistedetcd.raft.types import ConfChange, Entry, Snapshot
@@ -423,6 +423,19 @@ class EtcdServer:
         """
         assert self._committer is not None
         return self._committer.flush().addErrback(_stopped)
+
+    def image(self) -> Deferred[tuple[Snapshot, IImage]]:
+        """
+        The store of this member as it is now; see `Exchange.image`.
+
+        Raises:
+            StoppedError: The member stops.
+            BackendError: The engine refused.
+        """
+        if self._refusal is not None:
+            return fail(self._refusal)
+        assert self._exchange is not None, "not started"
+        return self._exchange.image()
 
     def compact_later(self, revision: int, work: Work[None]) -> None:
         """The work of a compaction that was accepted."""

@@ -7,8 +7,7 @@ once to see which record will be in which page, and once for the bytes.  Nothing
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from twistedetcd.interfaces import Batch, IReadTransaction, Work
@@ -86,15 +85,6 @@ def measure(view: IReadTransaction, changes: Batch | None = None) -> Work[Image]
     return Image(view, changed, packing.next, root)
 
 
-def with_digest(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """An image's chunks, and at last the SHA-256 of them all: what ``etcdctl snapshot save`` keeps."""
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-        yield chunk
-    yield digest.digest()
-
-
 def _pages(view: IReadTransaction, changes: Batch, packing: Packing) -> Iterator[Page]:
     """All pages after the metas; the last one is the root."""
     buckets: list[Pair] = []
@@ -104,7 +94,7 @@ def _pages(view: IReadTransaction, changes: Batch, packing: Packing) -> Iterator
     yield from packing.root(buckets)
 
 
-def _changed(pairs: Iterable[Pair], changes: Mapping[bytes, bytes | None]) -> Iterator[Pair]:
+def _changed(pairs: Iterator[Pair], changes: Mapping[bytes, bytes | None]) -> Iterator[Pair]:
     """A bucket's records with some put or, by ``None``, deleted."""
     waiting = sorted(changes.items(), reverse=True)
     for key, value in pairs:
