@@ -283,6 +283,14 @@ def reference_tool(name: str) -> str:
     return str(program)
 
 
+def run(*command: str) -> str:
+    """Run a tool to its end; returns what it printed."""
+    done = subprocess.run(command, capture_output=True, text=True, env={**ENVIRONMENT, "ETCDCTL_API": "3"})
+    if done.returncode:
+        raise AssertionError(f"{command} ended with {done.returncode}: {done.stderr}{done.stdout}")
+    return done.stdout
+
+
 @cache
 def etcdctls() -> Mapping[str, str]:
     """The etcdctl programs on this machine by their minor version, such as 3.4."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +11,7 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.servers import ENVIRONMENT, Server, reference_server, reference_tool
+from tests.interop.servers import Server, reference_server, reference_tool, run
 from tests.mvcc.stores import Stack
 from twistedetcd.backends.lmdb import LMDBFactory
 from twistedetcd.backends.memory import MemoryFactory
@@ -45,14 +44,6 @@ LEASES = range(1, 301)
 COMPACTED = 1500
 INDEX = 5000
 PREFIX_END = b"l"  # all keys begin with k
-
-
-def run(*command: str) -> str:
-    """Run a tool to its end; returns what it printed."""
-    done = subprocess.run(command, capture_output=True, text=True, env={**ENVIRONMENT, "ETCDCTL_API": "3"})
-    if done.returncode:
-        raise AssertionError(f"{command} ended with {done.returncode}: {done.stderr}{done.stdout}")
-    return done.stdout
 
 
 def changes() -> Iterable[tuple[bytes, bytes | None, int]]:
