@@ -75,6 +75,8 @@ class DefaultsTests(SynchronousTestCase):
             initial_advertise_peer_urls=("http://localhost:2380",),
             advertise_client_urls=("http://localhost:2379",),
             initial_cluster={"default": ("http://localhost:2380",)},
+            discovery_srv="",
+            discovery_srv_name="",
             initial_cluster_state="new",
             initial_cluster_token="etcd-cluster",
             force_new_cluster=False,
@@ -611,6 +613,25 @@ class ChecksTests(RefusalCase):
         expected = {"b": ("http://b:2",), "default": ("http://a:1", "http://b:1")}
         self.assertEqual(expected, config.initial_cluster)
         self.assertEqual(["b", "default"], list(config.initial_cluster))
+
+    def test_discovery_srv(self) -> None:
+        """With a domain to look members up in, nobody is named yet; both flags come from anywhere."""
+        flags = parsed("--discovery-srv=example.com", "--discovery-srv-name=blue")
+        self.assertEqual({}, flags.initial_cluster)
+        self.assertEqual(("example.com", "blue"), (flags.discovery_srv, flags.discovery_srv_name))
+        self.assertEqual(flags, parsed(file="{discovery-srv: example.com, discovery-srv-name: blue}"))
+
+    def test_discovery_srv_beside_others(self) -> None:
+        """Members are named or looked up, not both; a service's name alone means nothing."""
+        self.assert_refused(
+            ["--discovery-srv=example.com", "--initial-cluster=default=http://localhost:2380"],
+            "multiple discovery or bootstrap flags are set. Choose one of "
+            '"initial-cluster", "discovery", "discovery-endpoints" or "discovery-srv"',
+        )
+        [warning] = parsed("--discovery-srv-name=blue").warnings
+        self.assertEqual(
+            "--discovery-srv-name means nothing without --discovery-srv, and is ignored", warning
+        )
 
     def test_initial_cluster_without_urls(self) -> None:
         """A name without a URL, or with something else, is refused in etcd's words."""

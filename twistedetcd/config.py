@@ -59,8 +59,8 @@ class Config:
     URLs are in ascending order, each once.  A listening URL has the scheme http, or https if there is a
     certificate or one is to be made, and names an IP address or localhost.  ``initial_cluster`` has the URLs
     of each member by its name, repeated ones too; whether it fits this member is checked when it is used,
-    which is only once (`twistedetcd.cluster.founding`).  No number is negative, no interval of raft zero.
-    What TLS demands of others' certificates comes with who must have signed them.  ``warnings`` are sentences
+    which is only once (`twistedetcd.cluster.founding`).  With a ``discovery_srv`` it is empty until
+    `twistedetcd.discovery` has filled it in.  No number is negative, no interval of raft zero.  What TLS demands of others' certificates comes with who must have signed them.  ``warnings`` are sentences
     for the log.
     """
 
@@ -89,6 +89,8 @@ class Config:
     initial_advertise_peer_urls: tuple[str, ...]
     advertise_client_urls: tuple[str, ...]
     initial_cluster: Mapping[str, tuple[str, ...]]
+    discovery_srv: str
+    discovery_srv_name: str
     initial_cluster_state: str
     initial_cluster_token: str
     force_new_cluster: bool

@@ -54,10 +54,22 @@ def check(fields: dict[str, Any], warnings: list[str]) -> None:
         warnings.append("--watch-progress-notify-interval is at least 100ms, and taken as that")
     fields["data_dir"] = fields["data_dir"] or f"{fields['name']}.etcd"
     fields["wal_dir"] = fields["wal_dir"] or None
-    fields["initial_cluster"] = MappingProxyType(
-        _parse_cluster(fields["initial_cluster"])
-        or {fields["name"]: tuple(fields["initial_advertise_peer_urls"])}
-    )
+    fields["initial_cluster"] = MappingProxyType(_founders(fields, warnings))
+
+
+def _founders(fields: Mapping[str, Any], warnings: list[str]) -> Mapping[str, tuple[str, ...]]:
+    """Those that are named, or else this member alone; nobody yet if they are to be looked up."""
+    named = _parse_cluster(fields["initial_cluster"])
+    if fields["discovery_srv"]:
+        if named:
+            raise ConfigError(
+                "multiple discovery or bootstrap flags are set. Choose one of "
+                '"initial-cluster", "discovery", "discovery-endpoints" or "discovery-srv"'
+            )
+        return {}
+    if fields["discovery_srv_name"]:
+        warnings.append("--discovery-srv-name means nothing without --discovery-srv, and is ignored")
+    return named or {fields["name"]: tuple(fields["initial_advertise_peer_urls"])}
 
 
 def _check_listen_url(flag: str, url: str) -> None:

@@ -340,6 +340,8 @@ SUPPORTED: Mapping[str, tuple[Flag, ...]] = MappingProxyType(
             Flag("initial-advertise-peer-urls", URLS, PEER_URL, "where other members are told to reach it"),
             Flag("advertise-client-urls", URLS, CLIENT_URL, "where clients are told to reach it"),
             Flag("initial-cluster", STRING, "", "NAME=URL of every member, several URLs one by one"),
+            Flag("discovery-srv", STRING, "", "domain whose SRV records name every member"),
+            Flag("discovery-srv-name", STRING, "", "further word in the names of those records"),
             Flag("initial-cluster-state", STATES, "new", "start a cluster, or join one; means nothing later"),
             Flag("initial-cluster-token", STRING, "etcd-cluster", "keeps the ids of like clusters apart"),
             Flag(
@@ -422,7 +424,7 @@ _ROTATION = '{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, 
 
 _KNOWN: tuple[tuple[Flag, ...], ...] = (
     _known(STRING, "", "distributed-tracing-instance-id"),
-    _known(STRING, "", "discovery discovery-proxy discovery-token discovery-srv discovery-srv-name"),
+    _known(STRING, "", "discovery discovery-proxy discovery-token"),
     _known(STRING, "", "discovery-cert discovery-key discovery-cacert discovery-user discovery-password"),
     _known(STRING, "", "backend-bbolt-freelist-type", zero="map"),
     _known(STRING, "0", "auto-compaction-retention", zero="0"),
