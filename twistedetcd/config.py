@@ -60,8 +60,9 @@ class Config:
     certificate or one is to be made, and names an IP address or localhost.  ``initial_cluster`` has the URLs
     of each member by its name, repeated ones too; whether it fits this member is checked when it is used,
     which is only once (`twistedetcd.cluster.founding`).  With a ``discovery_srv`` it is empty until
-    `twistedetcd.discovery` has filled it in.  No number is negative, no interval of raft zero.  What TLS demands of others' certificates comes with who must have signed them.  ``warnings`` are sentences
-    for the log.
+    `twistedetcd.discovery` has filled it in.  No number is negative, no interval of raft zero.  What TLS
+    demands of others' certificates comes with who must have signed them.  ``warnings`` are sentences for the
+    log.
     """
 
     name: str

@@ -3,7 +3,7 @@ discovery: the founders of a cluster, from the SRV records of a domain.
 
 Yours to change: what operators are told when something is wrong.
 With care: which records count; founders that see other members found other clusters.
-Never: a resolver of our own; whoever calls brings one.
+Never: a protocol of our own to look anything up.
 Imports config, flagtable and errors.  Imported by service.
 """
 
@@ -21,12 +21,15 @@ from twisted.internet.defer import TimeoutError
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IResolver
 from twisted.names import dns
+from twisted.names.client import Resolver
 from twisted.names.error import (
     AuthoritativeDomainError,
     DNSNameError,
     DomainError,
     ResolverError,
 )
+from twisted.names.hosts import Resolver as HostsResolver
+from twisted.names.resolve import ResolverChain
 
 from twistedetcd.config import Config, address
 from twistedetcd.errors import ConfigError
@@ -34,6 +37,7 @@ from twistedetcd.flagtable import parse_url
 
 SERVICES = (("etcd-server-ssl", "https"), ("etcd-server", "http"))
 """The services that are looked up, each with the scheme that its records stand for."""
+RESOLV_CONF = "/etc/resolv.conf"
 TIMEOUTS_SECONDS = (1, 3, 6)  # of the attempts of one lookup
 
 _FAILURES = (DomainError, DNSLookupError, ResolverError)
@@ -77,6 +81,25 @@ async def discover(config: Config, resolver: IResolver) -> Config:
     return await _Discovery(config, resolver).run()
 
 
+def system_resolver(reactor: Any) -> IResolver:
+    """
+    One that asks the system's name servers, after a look at its table of hosts.
+
+    Raises:
+        ConfigError: The system names none.
+    """
+    try:
+        with open(RESOLV_CONF, encoding="ascii", errors="replace") as file:
+            lines = [line.split() for line in file]
+    except OSError as error:
+        raise ConfigError(f"cannot read {RESOLV_CONF}: {error.strerror}") from error
+    servers = [(words[1], dns.PORT) for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
+    if not servers:
+        raise ConfigError(f"{RESOLV_CONF} names no name server")
+    # Twisted's own reader of that file would look at it every minute, for ever.
+    return ResolverChain([HostsResolver(), Resolver(servers=servers, reactor=reactor)])
+
+
 class _Discovery:
     def __init__(self, config: Config, resolver: IResolver) -> None:
         self._config = config
@@ -98,7 +121,7 @@ class _Discovery:
             if urlsplit(url).scheme not in ("http", "https"):
                 raise ConfigError(f"--initial-advertise-peer-urls {url}: no SRV record leads to a path")
             try:
-                places = await self._places(Place(*address(url)))
+                places = await self._places(Place(*address(url)[:2]))
             except _LookupError as error:
                 raise ConfigError(f"--initial-advertise-peer-urls {url}: {error}") from error
             self._advertised |= dict.fromkeys(places, url)

@@ -38,8 +38,8 @@ Get = Callable[[str], Awaitable[Page]]
 
 def must_ask(config: Config, files: IFiles) -> bool:
     """Whether a member has to `enter` before it is opened: it is new, and not alone."""
-    others = config.initial_cluster_state == "existing" or len(config.initial_cluster) > 1
-    return others and is_new(config, files)
+    joins, others = config.initial_cluster_state == "existing", len(config.initial_cluster) > 1
+    return (joins or others or bool(config.discovery_srv)) and is_new(config, files)
 
 
 async def enter(config: Config, get: Get) -> Entrance | None:

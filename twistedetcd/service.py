@@ -19,7 +19,13 @@ from twisted.application.service import MultiService
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IListeningPort,
+    IProtocolFactory,
+    IReactorTime,
+    IResolver,
+)
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -33,6 +39,7 @@ from twistedetcd.api.http import peer_site, site
 from twistedetcd.assembly import GRPC_OVERHEAD_BYTES, Assembly, Host, request_timeout_seconds
 from twistedetcd.cluster.founding import Entrance
 from twistedetcd.config import Config
+from twistedetcd.discovery import discover, system_resolver
 from twistedetcd.disk import log_options, open_backend
 from twistedetcd.entering import enter, must_ask
 from twistedetcd.errors import MemberError, MemberRemovedError, StoppedError
@@ -66,6 +73,7 @@ class EtcdService(MultiService):
         transport: Its way to the other members, if not the one that ``--peer-transport`` names.  One for each
             start.
         joined: Its place in the cluster that it joins, if the members of that are not to be asked for it.
+        resolver: Where ``--discovery-srv`` is looked up; the system's name servers if not given.
 
     Attributes:
         ready: Fires when clients can be served; fails with what kept it from that after `startService` had
@@ -81,6 +89,7 @@ class EtcdService(MultiService):
         on_fatal: Callable[[Failure], None] | None = None,
         transport: Callable[[], IPeerTransport] | None = None,
         joined: Entrance | None = None,
+        resolver: IResolver | None = None,
     ) -> None:
         super().__init__()
         self._config = config
@@ -88,6 +97,7 @@ class EtcdService(MultiService):
         self._on_fatal = on_fatal
         self._transport = transport
         self._joined = joined
+        self._resolver = resolver
         self._member: EtcdServer | None = None
         self._entering: Deferred[Any] | None = None
         self._closers: list[Callable[[], object]] = []
@@ -125,13 +135,22 @@ class EtcdService(MultiService):
         if self.ready.called:  # it failed before anything was opened
             self.ready = Deferred()
         if self._joined is None and must_ask(self._config, LocalFiles()):
-            pages = Pages(self._reactor, TCPNetwork(self._config, self._reactor).endpoint)
-            self._entering = Deferred.fromCoroutine(enter(self._config, pages.get))
+            self._entering = Deferred.fromCoroutine(self._enter())
             started = self._entering.addCallback(self._entered)
         else:
             started = self._open(self._joined)
         super().startService()
         started.addCallback(self._listen).addCallbacks(self.ready.callback, self._not_started)
+
+    async def _enter(self) -> Entrance | None:
+        """Ask others what has to be known before anything is opened."""
+        if self._config.discovery_srv:
+            told = len(self._config.warnings)
+            self._config = await discover(self._config, self._resolver or system_resolver(self._reactor))
+            for warning in self._config.warnings[told:]:
+                self._log.warn("{reason}", reason=warning)
+        pages = Pages(self._reactor, TCPNetwork(self._config, self._reactor).endpoint)
+        return await enter(self._config, pages.get)
 
     def _entered(self, entrance: Entrance | None) -> Deferred[None]:
         self._entering = None
