@@ -72,6 +72,14 @@ class TimedCall:
             raise self.over
 
 
+def soon(clock: IReactorTime, function: Callable[..., object], *arguments: Any) -> None:
+    """As `Timers.soon`, of any clock: a reactor calls in its next turn."""
+    if isinstance(clock, Timers):
+        clock.soon(function, *arguments)
+    else:
+        clock.callLater(0, function, *arguments)
+
+
 @implementer(IReactorTime)
 class Timers:
     """Calls to be made, the next one first; what time it is, a subclass says."""

@@ -15,7 +15,7 @@ from random import Random
 from typing import Protocol
 
 from twistedetcd.raft.types import MessageType
-from twistedetcd.testing.clock import SimulatedClock, Timers
+from twistedetcd.testing.clock import SimulatedClock, Timers, soon
 from twistedetcd.testing.packets import Lane, Packet
 from twistedetcd.testing.peers import SimulatedTransport
 
@@ -247,7 +247,7 @@ class SimulatedNetwork:
             self._lose(packet)
             return
         # A member that is paused takes it later; until then it has its place in the lane.
-        end.clock.soon(self._take, end, packet, flight)
+        soon(end.clock, self._take, end, packet, flight)
 
     def _take(self, end: End, packet: Packet, flight: _Flight) -> None:
         flight.packets -= 1
@@ -262,7 +262,7 @@ class SimulatedNetwork:
     def _notice(self, sender: int, to: int) -> None:
         end = self._ends.get(sender)
         if end is not None:
-            end.clock.soon(end.lost, to)
+            soon(end.clock, end.lost, to)
 
     def _tell(self, packet: Packet, what: str) -> None:
         if self.look is not None:
