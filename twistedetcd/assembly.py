@@ -259,6 +259,11 @@ class Assembly:
         """To the other members."""
         self.member.clustering.peers.send(messages)
 
+    @property
+    def shipping(self) -> bool:
+        """A snapshot to another member."""
+        return self.member.clustering.peers.shipping
+
     def take_in(self, snapshot: Snapshot) -> Deferred[None]:
         """A snapshot of another member, onto the disk."""
         return self._exchange.keep(snapshot)

@@ -357,6 +357,7 @@ def log_options(
     files: IFiles,
     clock: IReactorTime,
     run_in_worker: RunInThread,
+    run_sync: RunInThread,
     disk_busy: Callable[[], bool],
     directory: str,
 ) -> LogOptions:
@@ -368,13 +369,14 @@ def log_options(
         files: The file system that the log is on.
         clock: For measuring.
         run_in_worker: Runs what blocks.
+        run_sync: Runs syncs of the log: a thread that does nothing else, for clients wait for them.
         disk_busy: Whether threads of ours write much just now, so that a sync may take long on any disk.
         directory: An existing directory on the log's disk.
     """
     always_apart = _syncs_in_thread(config, files, clock, directory)
     return LogOptions(
         run_in_worker=run_in_worker,
-        run_sync=None if config.fsync_in == "reactor" or config.unsafe_no_fsync else run_in_worker,
+        run_sync=None if config.fsync_in == "reactor" or config.unsafe_no_fsync else run_sync,
         disk_busy=lambda: always_apart or disk_busy(),
         unsafe_no_sync=config.unsafe_no_fsync,
         seconds=clock.seconds,

@@ -171,6 +171,7 @@ class EtcdService(MultiService):
         connections_max = _connections_max()
         writer = self._thread_pool("writer", 1)
         worker = self._counted(self._thread_pool("worker", 2))
+        syncer = self._thread_pool("syncer", 1)
         files = LocalFiles()
         transport = open_transport(config, clock) if self._transport is None else self._transport()
         host = Host(
@@ -179,7 +180,7 @@ class EtcdService(MultiService):
             files=files,
             open_backend=partial(open_backend, config.backend),
             log_options=lambda directory, engine_busy: log_options(
-                config, files, clock, worker, lambda: self._running > 0 or engine_busy(), directory
+                config, files, clock, worker, syncer, lambda: self._running > 0 or engine_busy(), directory
             ),
             run_in_writer=writer,
             run_in_worker=worker,

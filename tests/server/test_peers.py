@@ -39,7 +39,7 @@ from twistedetcd.raft.types import (
     Snapshot,
 )
 from twistedetcd.server import peers as module
-from twistedetcd.server.peers import Peers
+from twistedetcd.server.peers import CATCH_UP_SECONDS, Peers
 
 SELF, ONE, TWO = 1, 2, 3
 CLUSTER = 0xC1
@@ -255,8 +255,23 @@ class SnapshotTests(PeersCase):
         image = FakeImage()
         self.exchange.images[0].callback((Snapshot(8, 2), image))
         self.assertEqual([(self.message._replace(snapshot=Snapshot(8, 2)), image)], self.transport.snapshots)
+        self.assertTrue(self.peers.shipping)
         self.peers.snapshot_sent(ONE, True)
         self.assertEqual([(ONE, True)], self.driver.snapshots)
+
+    def test_shipping(self) -> None:
+        """For a while after a snapshot has arrived the member will ask for what comes after it."""
+        self.assertFalse(self.peers.shipping)
+        self.peers.send([self.message])
+        self.assertTrue(self.peers.shipping)
+        self.exchange.images[0].callback((Snapshot(8, 2), FakeImage()))
+        self.clock.advance(1000.0)
+        self.assertTrue(self.peers.shipping)
+        self.peers.snapshot_sent(ONE, True)
+        self.clock.advance(CATCH_UP_SECONDS - 1.0)
+        self.assertTrue(self.peers.shipping)
+        self.clock.advance(1.0)
+        self.assertFalse(self.peers.shipping)
 
     def test_no_image(self) -> None:
         """One that cannot be made counts as not delivered."""
@@ -286,6 +301,15 @@ class SnapshotTests(PeersCase):
         self.assertEqual(3, len(self.exchange.images))
         self.clock.advance(0)
         self.assertEqual([(ONE, True), (ONE, False)], self.driver.snapshots)
+
+    def test_refused_ones_do_not_count(self) -> None:
+        """A snapshot that is not even begun is not one that has ended."""
+        self.patch(module, "SNAPSHOTS_MAX", 1)
+        for _ in range(3):
+            self.peers.send([self.message])
+            self.clock.advance(0)
+        self.assertEqual(1, len(self.exchange.images))
+        self.assertEqual([(ONE, False)] * 2, self.driver.snapshots)
 
     def test_taken_in(self) -> None:
         """One that comes goes to the exchange; raft hears of it once it is durable."""

@@ -301,6 +301,21 @@ class MemoryLogTests(SynchronousTestCase):
             self.assertGreaterEqual(kept, min(last, 250))
             self.assertLessEqual(kept, 250 + COMPACT_EVERY)
 
+    def test_awaited(self) -> None:
+        """While a snapshot is on its way what comes after it stays, as far as the bytes allow."""
+        log = MemoryLog(self.storage, 100, bytes_max=20_000)
+        for first in range(1, 1000, 100):
+            self.storage.append([Entry(1, index, bytes(10)) for index in range(first, first + 100)])
+            log.compact(first + 99, self.TWO, awaited=True)
+        self.assertEqual(1, self.storage.first_index())
+        for first in range(1001, 4000, 100):
+            self.storage.append([Entry(1, index, bytes(10)) for index in range(first, first + 100)])
+            log.compact(first + 99, self.TWO, awaited=True)
+        self.assertEqual(2001, self.storage.first_index())
+        self.storage.append([Entry(1, 4001, b"")])
+        log.compact(4001, self.TWO)
+        self.assertEqual(3901, self.storage.first_index())
+
     def test_bytes(self) -> None:
         """And never more than so many bytes, however few entries these are."""
         log = MemoryLog(self.storage, 5000, bytes_max=10_000)

@@ -17,7 +17,7 @@ from twistedetcd.files.simulated import SimulatedFiles
 from twistedetcd.interfaces import RunInThread
 from twistedetcd.raft.types import ConfState, Entry, HardState
 from twistedetcd.testing.wal import entry
-from twistedetcd.wal.log import SegmentedWAL
+from twistedetcd.wal.log import BUSY_SECONDS, BUSY_SYNC_SECONDS, SegmentedWAL
 from twistedetcd.wal.opening import LogOptions, exists
 from twistedetcd.wal.reading import Reading, Recovered, verify
 from twistedetcd.wal.record import ENTRY, STATE
@@ -268,6 +268,37 @@ class CutTests(LogCase):
             self.successResultOf(saved)
         wal.close()
         self.assertEqual([1, 2, 3], [one.index for one in self.read().entries])
+
+    def test_slow_here(self) -> None:
+        """After a sync that took long others use the disk: for a while none is waited for here."""
+        jobs: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+        now = [100.0]
+
+        def run_later(job: Callable[[], Any]) -> Deferred[Any]:
+            jobs.append((job, Deferred()))
+            return jobs[-1][1]
+
+        def syncs_take(seconds: float) -> None:
+            self.disk.before[:] = [lambda what, path: now.__setitem__(0, now[0] + seconds * (what == "sync"))]
+
+        wal = self.create(
+            LogOptions(
+                run_in_worker=execute, run_sync=run_later, disk_busy=lambda: False, seconds=lambda: now[0]
+            )
+        )
+        syncs_take(BUSY_SYNC_SECONDS / 2)
+        self.successResultOf(wal.save(None, [entry(1)]))
+        syncs_take(BUSY_SYNC_SECONDS * 2)
+        self.successResultOf(wal.save(None, [entry(2)]))
+        syncs_take(0.0)
+        for index in (3, 4):
+            saved = wal.save(None, [entry(index)])
+            self.assertNoResult(saved)
+            job, done = jobs.pop()
+            done.callback(job())
+        now[0] += BUSY_SECONDS
+        self.successResultOf(wal.save(None, [entry(5)]))
+        wal.close()
 
     def test_size(self) -> None:
         """The size is that of the files, the prepared one included, after a restart too."""

@@ -8,6 +8,7 @@ store as it is when it is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail
@@ -41,6 +42,7 @@ from twistedetcd.raft.types import (
 )
 
 SNAPSHOTS_MAX = 16  # on their way to others at the same time
+CATCH_UP_SECONDS = 30.0  # for a member that got one, before it must have asked for what comes after it
 QUESTIONS_MAX = 1000  # of this member that wait for a leader to ask
 ASK_SECONDS = 1.0  # how long one member is waited for, before whoever leads by then is asked
 ASK_AGAIN_SECONDS = 0.05
@@ -127,6 +129,7 @@ class Peers:
         self._exchange: Exchange | None = None
         self._known: dict[int, tuple[str, ...]] = {}
         self._sending = 0
+        self._shipped_at = -inf
         self._asking = 0
         self._stopped = False
         self.answers: dict[str, Answer] = {}
@@ -168,6 +171,11 @@ class Peers:
         since: float | None = self._transport.active_since(member)
         return since
 
+    @property
+    def shipping(self) -> bool:
+        """See `twistedetcd.server.raftnode.Peers`."""
+        return self._sending > 0 or self._clock.seconds() - self._shipped_at < CATCH_UP_SECONDS
+
     # What raft says.
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -188,7 +196,7 @@ class Peers:
 
     def _send_snapshot(self, message: Message) -> None:
         if message.to not in self._known or self._sending >= SNAPSHOTS_MAX:
-            self._clock.callLater(0, self.snapshot_sent, message.to, False)
+            self._clock.callLater(0, self._report, message.to, False)
             return
         assert self._exchange is not None, "not started"
         self._sending += 1
@@ -217,6 +225,7 @@ class Peers:
 
     def _shipped(self, member: int, delivered: bool) -> None:
         self._sending -= 1
+        self._shipped_at = self._clock.seconds()
         self._report(member, delivered)
 
     def _report(self, member: int, delivered: bool) -> None:

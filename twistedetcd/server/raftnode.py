@@ -42,6 +42,10 @@ class Peers(Told, Protocol):
     def send(self, messages: Sequence[Message]) -> None:
         """Send what raft has to say, snapshots included."""
 
+    @property
+    def shipping(self) -> bool:
+        """Whether a snapshot is on its way, or has just arrived: what comes after it is wanted."""
+
     def take_in(self, snapshot: Snapshot) -> Deferred[None]:
         """Keep a snapshot that was received: durable once it fires."""
 
@@ -423,7 +427,8 @@ class RaftNode:
             self.reads.applied_to(self.applied_index)
         if self.applied_index > self._compact_at:
             self._compact_at = self.applied_index + self._compact_every
-            self._memory_log.compact(self.applied_index, self._raft.status().configuration)
+            awaited = self._peers is not None and self._peers.shipping
+            self._memory_log.compact(self.applied_index, self._raft.status().configuration, awaited)
         if ready.soft_state is not None:
             for changed in self.on_leader if ready.soft_state.role == Role.LEADER else self.on_follower:
                 changed()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Sequence
+from math import inf
 
 from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.logger import Logger
@@ -27,6 +28,10 @@ from twistedetcd.wire import SnapshotRecord, encode_entries, encode_hard_state, 
 
 SLOW_SYNC_SECONDS = 1.0
 """A sync that takes longer is told to the operator."""
+BUSY_SYNC_SECONDS = 0.01
+"""After a sync that took longer than this others use the disk, too, and the next one may take a second:"""
+BUSY_SECONDS = 10.0
+"""for so long none is waited for where it would hold up everything else."""
 
 
 @implementer(IWAL)
@@ -45,6 +50,7 @@ class SegmentedWAL:
         self._directory = directory
         self._segment_bytes = options.segment_bytes
         self._run_sync = options.run_sync
+        self._busy_until = -inf
         self._disk_busy = options.disk_busy
         self._run_in_worker = options.run_in_worker
         self._seconds = options.seconds
@@ -249,7 +255,7 @@ class SegmentedWAL:
         run_sync = self._where()
         if run_sync is None:
             try:
-                self._slow(self._store(file, offset, frames))
+                self._took(self._store(file, offset, frames))
             except Exception:
                 return fail(self._broke(Failure()))
             self._offset = offset + len(frames)
@@ -258,7 +264,7 @@ class SegmentedWAL:
                 return succeed(None)
             written = self._cut(None)
         else:
-            written = run_sync(lambda: self._store(file, offset, frames)).addCallback(self._slow)
+            written = run_sync(lambda: self._store(file, offset, frames)).addCallback(self._took)
             self._offset = offset + len(frames)
             if self._offset >= self._segment_bytes:
                 written.addCallback(self._cut)
@@ -266,7 +272,9 @@ class SegmentedWAL:
 
     def _where(self) -> RunInThread | None:
         """Where to sync now; ``None`` for here."""
-        return self._run_sync if self._run_sync is not None and self._disk_busy() else None
+        if self._run_sync is None:
+            return None
+        return self._run_sync if self._seconds() < self._busy_until or self._disk_busy() else None
 
     def _begin_writing(self) -> None:
         assert not self._busy, "one writer: wait for each Deferred before the next call"
@@ -284,7 +292,10 @@ class SegmentedWAL:
         file.sync()
         return self._seconds() - began
 
-    def _slow(self, seconds: float) -> None:
+    def _took(self, seconds: float) -> None:
+        """A sync took so long."""
+        if seconds > BUSY_SYNC_SECONDS:
+            self._busy_until = self._seconds() + BUSY_SECONDS
         if seconds > SLOW_SYNC_SECONDS:
             expected = {"expected-duration": f"{SLOW_SYNC_SECONDS:g}s"}
             self._log.warn("slow fdatasync", took=f"{seconds:g}s", **expected)
@@ -326,7 +337,7 @@ class SegmentedWAL:
             return seconds
 
         def switched(seconds: float) -> None:
-            self._slow(seconds)
+            self._took(seconds)
             self._older_bytes += full_bytes
             self._offset, self._crc = len(head), crc
 

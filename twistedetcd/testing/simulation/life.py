@@ -89,7 +89,7 @@ class Life:
             ),
             log_options=lambda directory, busy: LogOptions(
                 run_in_worker=worker,
-                run_sync=worker if machine.sync_in_thread else None,
+                run_sync=SimulatedThreads(clock, files, random, 1) if machine.sync_in_thread else None,
                 segment_bytes=SEGMENT_BYTES,
                 seconds=clock.seconds,
             ),
