@@ -362,6 +362,7 @@ class IdentityTests(MembersScene):
         entry = Entry(term, index + 1, b"not for you")
         message = Message(MessageType.APP, other.member_id, sender, term, term, index, (entry,), index)
         packet = Packet(sender, one.member_id, Lane.BULK, "message", encode_message(message))
+        packet = packet._replace(cluster=self.assembly(one).member.cluster_id)
         self.world.network.carry(packet)
         self.run_for(0.05)
         after = self.node(one).raft.status()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from tests.server.harness import Client
@@ -11,6 +12,7 @@ from twistedetcd.errors import Code
 from twistedetcd.pb.rpc_pb2 import PutRequest, PutResponse, RangeRequest, RangeResponse
 from twistedetcd.raft.types import MessageType
 from twistedetcd.testing.checks import Refused, Unknown
+from twistedetcd.testing.packets import Packet
 from twistedetcd.testing.simulation.machine import Machine
 
 APPENDED = is_message(MessageType.APP)
@@ -219,6 +221,26 @@ class SlowDiskTests(MembersScene):
         self.assertEqual((Code.UNAVAILABLE, "etcdserver: request timed out"), read.outcome)
         self.up(*others)
         self.assertNotIn(b"late", self.keys())
+
+    def test_slow_syncs(self) -> None:
+        """A leader that waits for its disk, but not for long, is heard all the while, and goes on to lead."""
+        self.put_through(b"a")
+        leader, term = self.leader, self.cluster.term
+        leader.files.seconds = lambda what, path: 0.8 if what.startswith("sync") else 0.0
+        heard = [self.world.clock.seconds()]
+        is_heartbeat = is_message(MessageType.HEARTBEAT)
+
+        def look(packet: Packet, what: str) -> None:
+            if packet.sender == leader.member_id and is_heartbeat(packet):
+                heard.append(self.world.clock.seconds())
+
+        self.world.network.look = look
+        for number in range(20):
+            self.begin(PutRequest(key=b"%d" % number), leader)
+            self.run_for(0.4)
+        pauses = [later - earlier for earlier, later in pairwise(heard)]
+        self.assertLess(max(pauses), 0.3)
+        self.assertEqual((leader, term), (self.leader, self.cluster.term))
 
     def test_stalled_leader(self) -> None:
         """Others take over; nothing that was acknowledged is lost, and the stalled one follows in the end."""

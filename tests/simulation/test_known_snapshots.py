@@ -57,6 +57,7 @@ class SnapshotScene(MembersScene):
     def fall_behind(self, prefix: bytes = b"w", count: int = 50) -> Machine:
         """The last follower is cut off for so long that the leader's log does not do."""
         away = self.followers[-1]
+        self.until(lambda: not self.assembly(self.leader).shipping, 60.0)
         self.apart(away)
         self.writes(count, prefix=prefix)
         return away

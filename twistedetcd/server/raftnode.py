@@ -101,6 +101,7 @@ class RaftNode:
         self._timer: IDelayedCall | None = None
         self._busy = False
         self._saving: Deferred[None] | None = None
+        self._saving_ticks = 0
         self._stopped = False
         self._awaited = 0
         """The index that must be applied before raft may advance; 0 when it may."""
@@ -177,13 +178,14 @@ class RaftNode:
 
     def _tick(self) -> None:
         self._timer = self._clock.callLater(self._tick_seconds, self._tick)
+        self._saving_ticks += self._saving is not None
         self._raft.tick()
         self.flush()
 
     def flush(self) -> None:
         """Hand raft all that the turn brought, and do what follows from it."""
         if self._busy or self._stopped:
-            if self._awaited and not self._stopped:
+            if not self._stopped and (self._awaited or self._saves):
                 self._show_life()
             return
         if self._held_snapshot is not None and self.applied_index >= self._handed_out:
@@ -197,8 +199,23 @@ class RaftNode:
             self.reads.ask(self._clock.seconds())
         self._carry_out()
 
+    @property
+    def _saves(self) -> bool:
+        """
+        Whether a save is under way that is no reason to give this member up: not yet.
+
+        A leader whose disk stalls for an election's time falls silent, and others go on without it.  The term
+        that it speaks in must be durable by now.
+        """
+        raft = self._raft
+        return (
+            self._saving is not None
+            and self._saving_ticks < raft.config.election_ticks
+            and self._storage.initial_state()[0].term == raft.term
+        )
+
     def _show_life(self) -> None:
-        """While a change of membership waits to be applied, others must not give this member up."""
+        """While the disk, or a change of membership, is waited for, others must not give this member up."""
         heartbeats = self._raft.take_heartbeats()
         if heartbeats:
             assert self._peers is not None, "who is alone has nobody to write to"
@@ -344,13 +361,13 @@ class RaftNode:
         # That takes its time, in which this member still answers and votes, but applies nothing.
         self._peers.install(snapshot).addErrback(self._given_up)
         self._wal.release_to(snapshot.index)
-        self._saving = None
+        self._saving, self._saving_ticks = None, 0
         self._after_save(ready)
         self._go_on()
 
     def _saved(self, _: None, ready: Ready) -> None:
         """A save that took its time is done: go on, and take in what came meanwhile."""
-        self._saving = None
+        self._saving, self._saving_ticks = None, 0
         if not self._stopped:
             self._after_save(ready)
             self._go_on()
@@ -380,7 +397,7 @@ class RaftNode:
         return True
 
     def _record_saved(self, _: None) -> None:
-        self._saving = None
+        self._saving, self._saving_ticks = None, 0
         if not self._stopped:
             self._busy = False
             self._tell_recorded()
