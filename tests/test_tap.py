@@ -184,6 +184,22 @@ class ProcessTests(TapCase):
             [event["reason"] for event in logged],
         )
 
+    def test_was_removed(self) -> None:
+        """So it is with one that knows it when it starts."""
+        events: list[Any] = []
+        self.patch(reactor, "addSystemEventTrigger", lambda *event: events.append(event))
+        self.patch(reactor, "callWhenRunning", events.append)
+        process = MemberProcess(self.options().config, own_log=False)
+
+        def start() -> None:
+            raise MemberRemovedError
+
+        self.patch(process._etcd, "startService", start)
+        with capturedLogs() as logged:
+            process.startService()
+        self.assertEqual([reactor.stop], events)  # type: ignore[attr-defined]
+        self.assertIn("removed from the cluster", str(logged[-1]["reason"]))
+
     def test_collector(self) -> None:
         """Once ready, the collector leaves alone what stays; not before, since an embedder decides itself."""
         done: list[Any] = []

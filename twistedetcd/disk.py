@@ -92,6 +92,7 @@ class Disk:
     Raises:
         MemberError: It cannot be opened, or its parts do not belong together, or it cannot found the cluster
             that it should; the text is one sentence.
+        MemberRemovedError: It was removed from its cluster.
         OSError: The disk refused.
     """
 

@@ -122,6 +122,7 @@ class EtcdService(MultiService):
         Open everything and begin.
 
         Raises:
+            MemberRemovedError: It was removed from its cluster, and knows it; nothing stays open.
             MemberError: The member cannot start; the text is one sentence, and nothing stays open.
         """
         if self._reactor is None:

@@ -108,6 +108,9 @@ class MemberProcess(MultiService):
             _log.warn("{reason}", reason=warning)  # "warning" means something else to Twisted
         try:
             super().startService()
+        except MemberRemovedError as error:
+            _log.critical("The member stops: {reason}", reason=error.message)
+            self._failed(Failure())
         except MemberError as error:
             _log.critical("The member cannot start: {reason}", reason=str(error))
             raise CannotStartError(str(error)) from None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from twistedetcd.cluster.members import Cluster, Member
-from twistedetcd.errors import BackendError, MemberError
+from twistedetcd.errors import BackendError, MemberError, MemberRemovedError
 from twistedetcd.interfaces import IOverlay
 from twistedetcd.raft.changebytes import decode_change
 from twistedetcd.raft.config import Config
@@ -200,9 +200,10 @@ def check_identity(cluster: Cluster, member_id: int) -> None:
         member_id: Whose log it is; by as much of it as the backend has, that is a member.
 
     Raises:
+        MemberRemovedError: It was removed.
         MemberError: The log's member is not among the backend's.
     """
     if cluster.is_removed(member_id):
-        raise MemberError(f"member {member_id:x} has been permanently removed from the cluster")
+        raise MemberRemovedError
     if cluster.members and cluster.member(member_id) is None:
         raise MemberError(f"the log is that of member {member_id:x}, which the backend does not know")

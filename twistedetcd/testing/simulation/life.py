@@ -71,7 +71,7 @@ class Life:
             self.assembly = assembly = Assembly(machine.config, host, self._closers)
             machine.world.assembled(self)
             assembly.start().addCallbacks(self._ready, self._not_ready)
-        except (MemberError, OSError) as error:
+        except (MemberRemovedError, MemberError, OSError) as error:
             self._stopped_itself(error)
 
     def _host(self, joined: Entrance | None) -> Host:
