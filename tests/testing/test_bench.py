@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -30,13 +31,23 @@ from twistedetcd.protocols.http2 import ServerConnection
 from twistedetcd.testing.bench import messages, report
 from twistedetcd.testing.bench.__main__ import main, parser, settle_options
 from twistedetcd.testing.bench.changing import TIMEOUTS, ChangingEncoder, timeouts
-from twistedetcd.testing.bench.client import Answer, Inbox, ServerFaultError, request_frames, request_headers
+from twistedetcd.testing.bench.client import (
+    Answer,
+    Client,
+    Inbox,
+    ServerFaultError,
+    request_frames,
+    request_headers,
+)
+from twistedetcd.testing.bench.clusters import MemberServer
 from twistedetcd.testing.bench.generator import Blocks
+from twistedetcd.testing.bench.large import LargeResult
 from twistedetcd.testing.bench.load import Outcome, parse_h2load
 from twistedetcd.testing.bench.machine import cpu_model, filesystem
 from twistedetcd.testing.bench.measure import Result, Run, judge
-from twistedetcd.testing.bench.processes import BenchError, Children, parse_stat
+from twistedetcd.testing.bench.processes import BenchError, Children, cpu_seconds, parse_stat
 from twistedetcd.testing.bench.rows import (
+    FAILOVER,
     FANOUT,
     IDLE,
     LATENCY,
@@ -44,9 +55,10 @@ from twistedetcd.testing.bench.rows import (
     WATCH_ROWS,
     Table,
     select,
+    select_failover,
     select_watch,
 )
-from twistedetcd.testing.bench.servers import find_etcd, find_h2load, our_command
+from twistedetcd.testing.bench.servers import Place, Server, find_etcd, find_h2load, our_command, places
 from twistedetcd.testing.bench.watchers import MARKER, EventCounter
 from twistedetcd.testing.bench.watching import WatchResult
 
@@ -231,6 +243,58 @@ class WatchTests(SynchronousTestCase):
         self.assertIn("- P10 is invalid: etcd: generator", text)
 
 
+class ClusterTests(SynchronousTestCase):
+    """Rows about clusters."""
+
+    def status(self, leader: int) -> bytes:
+        """What member 7 says of itself."""
+        header = rpc_pb2.ResponseHeader(member_id=7)
+        return rpc_pb2.StatusResponse(header=header, leader=leader).SerializeToString()
+
+    def test_problem(self) -> None:
+        """Who was measured as the leader must lead, and as a follower must not, to the end of the run."""
+        for leads, leader, good in ((True, 7, True), (True, 8, False), (False, 8, True), (False, 7, False)):
+            client = SpokenFor(self.status(leader))
+            server = MemberServer("ours", "1", 1, 2, cast(Client, client), leads=leads)
+            self.assertEqual(good, server.problem() is None)
+
+    def test_cpu(self) -> None:
+        """What the other members use counts too."""
+        one = cpu_seconds(os.getpid())
+        both = Server("ours", "1", os.getpid(), 2, cast(Client, None), fellows=(os.getpid(),)).cpu_seconds()
+        self.assertGreaterEqual(both, 2 * one)
+
+    def test_places_of_rows(self) -> None:
+        """Puts go to the leader, as those of etcd's benchmark do; a read may go to a follower."""
+        rows = {row.name: row for row in select("P7,P8,P9")}
+        self.assertEqual({Table.CLUSTER}, {row.table for row in rows.values()})
+        self.assertEqual(["P9"], [name for name, row in rows.items() if row.at_follower])
+
+    def test_failover(self) -> None:
+        """The medians are compared, since chance decides when a follower gives its leader up."""
+        self.assertEqual([FAILOVER], select_failover("p7,e1"))
+        result = LargeResult(FAILOVER, [1000.0, 1500.0, 2000.0], [1600.0, 1100.0, 9000.0])
+        self.assertTrue(result.met)
+        self.assertFalse(LargeResult(FAILOVER, [1000.0], [1101.0]).met)
+        cells = [cell.strip() for cell in report.failover_table([result]).splitlines()[-1].split("|")[3:-1]]
+        self.assertEqual(
+            ["1,500 (1,000..2,000)", "1,600 (1,100..9,000)", "0.94", "0.91", "yes"],
+            cells,
+        )
+        figures = json.loads(json.dumps(report.as_json({}, {}, [], failover=[result])))
+        self.assertEqual(("E1", True), (figures["failover"][0]["name"], figures["failover"][0]["met"]))
+
+
+class SpokenFor:
+    """A client whose server always says the same."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def call(self, path: bytes, message: bytes) -> bytes:
+        return self._answer
+
+
 class ReportTests(SynchronousTestCase):
     """The tables say what was measured, and nothing that was not."""
 
@@ -388,12 +452,21 @@ class FindingTests(SynchronousTestCase):
 
     def test_our_command(self) -> None:
         """A command of one's own is given etcd's flags, or tells where the values go."""
-        data = Path("d")
-        self.assertEqual(["member", "-x", "--name=bench"], our_command("member -x", data, 1, 2)[:3])
+        place = Place("a", Path("d"), 1, 2, "a=x")
+        self.assertEqual(["member", "-x", "--name=a"], our_command("member -x", place)[:3])
+        words = "member {directory} --port={port} {name} {cluster}"
+        self.assertEqual(["member", "d", "--port=1", "a", "a=x"], our_command(words, place))
+        self.assertEqual("twistedetcd", Path(our_command("", place)[0]).name)
+
+    def test_places(self) -> None:
+        """The members of a cluster have names, stores and ports of their own, and all know of all."""
+        found = places(Path("d"), 3)
+        ports = {port for place in found for port in (place.port, place.peer_port)}
+        self.assertEqual((6, 3), (len(ports), len({place.data for place in found})))
+        [cluster] = {place.cluster for place in found}
         self.assertEqual(
-            ["member", "d", "--port=1"], our_command("member {directory} --port={port}", data, 1, 2)
+            [f"{place.name}=http://127.0.0.1:{place.peer_port}" for place in found], cluster.split(",")
         )
-        self.assertEqual("twistedetcd", Path(our_command("", data, 1, 2)[0]).name)
 
 
 class OptionsTests(SynchronousTestCase):
@@ -408,9 +481,18 @@ class OptionsTests(SynchronousTestCase):
         settle_options(options)
         self.assertEqual((1, 2.0), (options.rounds, options.seconds))
 
+    def test_kills(self) -> None:
+        """Twenty leaders, or as many as were asked for."""
+        for words, kills in (([], 20), (["--kills", "3"], 3), (["--quick"], 2)):
+            options = parser().parse_args(words)
+            settle_options(options)
+            self.assertEqual(kills, options.kills)
+        options = parser().parse_args(["--kills", "-1"])
+        self.assertRaises(BenchError, settle_options, options)
+
     def test_keys(self) -> None:
         """A store too small for the keys of all rows is refused."""
-        for keys in ("100", "10001"):
+        for keys in ("100", "20001"):
             options = parser().parse_args(["--keys", keys])
             self.assertRaises(BenchError, settle_options, options)
 

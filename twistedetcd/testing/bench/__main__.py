@@ -12,39 +12,53 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from twistedetcd.testing.bench import messages, report
 from twistedetcd.testing.bench.client import CallError, ServerFaultError
+from twistedetcd.testing.bench.clusters import Cluster, Failover
 from twistedetcd.testing.bench.large import Large, LargeResult
 from twistedetcd.testing.bench.load import Generators
 from twistedetcd.testing.bench.machine import facts
 from twistedetcd.testing.bench.measure import Bench, Result
 from twistedetcd.testing.bench.processes import BenchError, Children
 from twistedetcd.testing.bench.rows import (
+    FAILOVER_ROWS,
     LARGE_ROWS,
     ROWS,
     WATCH_ROWS,
     Row,
     Table,
     select,
+    select_failover,
     select_large,
     select_watch,
 )
-from twistedetcd.testing.bench.servers import find_etcd, find_h2load, first_line, start_etcd, start_ours
+from twistedetcd.testing.bench.servers import (
+    Program,
+    Server,
+    etcd_program,
+    find_etcd,
+    find_h2load,
+    first_line,
+    our_program,
+    start,
+)
 from twistedetcd.testing.bench.turns import FILE_VARIABLE
 from twistedetcd.testing.bench.watching import IDLE_STEP, Watching, WatchResult, idle_watches
 
-ROUNDS, SECONDS, KEYS, LARGE_KEYS = 5, 2.0, 100_000, 1_000_000
+ROUNDS, SECONDS, KEYS, LARGE_KEYS, KILLS = 5, 2.0, 100_000, 1_000_000, 20
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_KEYS, QUICK_LARGE_KEYS = 1, 0.3, messages.KEYS_MIN, 20_000
+QUICK_KILLS = 2
 INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    names = ", ".join(row.name for row in (*ROWS, *LARGE_ROWS, *WATCH_ROWS))
+    names = ", ".join(row.name for row in (*ROWS, *FAILOVER_ROWS, *LARGE_ROWS, *WATCH_ROWS))
     options = argparse.ArgumentParser(
         prog="python -m twistedetcd.testing.bench",
         description="Measure a member beside etcd on this machine, in turns.  etcd is what the variable ETCD "
@@ -63,13 +77,14 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--large-keys", type=int, help=f"keys in the store of P13, P14 and the rows L ({LARGE_KEYS:,})"
     )
+    options.add_argument("--kills", type=int, help=f"leaders of each cluster that E1 kills ({KILLS})")
     options.add_argument(
         "--idle-watches",
         type=int,
         default=0,
         metavar="N",
-        help="watches that wait on each server meanwhile; by the thousand; not beside the rows about watches "
-        "and large stores",
+        help="watches that wait on each server meanwhile; by the thousand; not beside the rows about "
+        "watches, large stores and clusters",
     )
     options.add_argument(
         "--quick", action="store_true", help="one short round on a small store, to see that it works"
@@ -83,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         default="",
         metavar="COMMAND",
         help="what to start instead of twistedetcd; is given etcd's flags, unless it says where {directory}, "
-        "{port} and {peer_port} go",
+        "{port}, {peer_port}, {name} and {cluster} go",
     )
     return options
 
@@ -99,8 +114,9 @@ def settle_options(options: argparse.Namespace) -> None:
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     options.keys = options.keys or (QUICK_KEYS if options.quick else KEYS)
     options.large_keys = options.large_keys or (QUICK_LARGE_KEYS if options.quick else LARGE_KEYS)
-    if options.rounds < 1 or options.seconds < 0 or options.requests < 0:
-        raise BenchError("--rounds, --seconds and --requests must be positive.")
+    options.kills = options.kills or (QUICK_KILLS if options.quick else KILLS)
+    if options.rounds < 1 or options.kills < 1 or options.seconds < 0 or options.requests < 0:
+        raise BenchError("--rounds, --kills, --seconds and --requests must be positive.")
     if options.large_keys < messages.KEYS_MIN:
         raise BenchError(f"--large-keys must be at least {messages.KEYS_MIN:,}.")
     if options.idle_watches < 0 or options.idle_watches % IDLE_STEP:
@@ -119,31 +135,50 @@ def bench(options: argparse.Namespace) -> list[Result]:
         BenchError: Nothing can be measured.
     """
     rows, large_rows = select(options.rows), select_large(options.rows)
-    watch_rows = select_watch(options.rows)
-    h2load, etcd = find_h2load(), find_etcd(os.environ)
+    watch_rows, failover_rows = select_watch(options.rows), select_failover(options.rows)
+    cluster_rows = [row for row in rows if row.table is Table.CLUSTER]
+    rows = [row for row in rows if row.table is not Table.CLUSTER]
+    h2load, etcd_path = find_h2load(), find_etcd(os.environ)
+    etcd, ours = etcd_program(etcd_path), our_program(options.ours)
     results: list[Result] = []
     large: list[LargeResult] = []
     watching: list[WatchResult] = []
+    failover: list[LargeResult] = []
     with tempfile.TemporaryDirectory(prefix="twistedetcd-bench-", dir=options.directory) as name:
         directory = Path(name)
         machine = facts(directory) | {"h2load": first_line([h2load, "--version"])}
-        machine["etcd"] = f"{first_line([etcd, '--version']).removeprefix('etcd Version: ')} ({etcd})"
+        machine["etcd"] = f"{etcd.version} ({etcd_path})"
         print(report.machine_lines(machine), flush=True)
         if rows:
             with Children() as children:
-                work = _prepared(children, directory, h2load, etcd, options)
+                servers = start(children, etcd, directory), start(children, ours, directory)
+                work = _prepared(children, directory, h2load, servers, options)
                 with ExitStack() as watches:
-                    for server in (work.etcd, work.ours) if options.idle_watches else ():
+                    for server in servers if options.idle_watches else ():
                         watches.enter_context(closing(idle_watches(server.port, options.idle_watches)))
                     results = _measured(work, rows, options.keys)
             print("\n" + report.tables(results), flush=True)
+        if cluster_rows:
+            place = directory / "cluster"
+            with Children() as children:
+                clusters = Cluster(children, etcd, place), Cluster(children, ours, place)
+                leaders = clusters[0].server(leads=True), clusters[1].server(leads=True)
+                work = _prepared(children, directory, h2load, leaders, options)
+                in_cluster = _measured_in_cluster(work, clusters, cluster_rows, options.keys)
+            print("\n" + report.tables(in_cluster), flush=True)
+            results += in_cluster
+        if failover_rows:
+            place = directory / "failover"
+            with Children() as children:
+                clusters = Cluster(children, etcd, place), Cluster(children, ours, place)
+                failover = Failover(*clusters, options.kills, _tell).measure(failover_rows)
+            print("\n" + report.failover_table(failover), flush=True)
         if watch_rows:
             place = directory / "watching"
-            place.mkdir()
             with Children() as children:
                 watching = Watching(
-                    start_etcd(children, etcd, place),
-                    start_ours(children, options.ours, place),
+                    start(children, etcd, place),
+                    start(children, ours, place),
                     options.rounds,
                     options.seconds,
                     _tell,
@@ -154,25 +189,30 @@ def bench(options: argparse.Namespace) -> list[Result]:
                 large = _large(children, directory, etcd, options).measure(large_rows)
             print("\n" + report.large_table(large), flush=True)
     if options.json is not None:
-        names = ("rounds", "seconds", "requests", "keys", "large_keys", "idle_watches")
+        names = ("rounds", "seconds", "requests", "keys", "large_keys", "kills", "idle_watches")
         settings = {name: getattr(options, name) for name in names}
-        figures = report.as_json(machine, settings, results, large, watching)
+        figures = report.as_json(machine, settings, results, large, watching, failover)
         options.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     return results
 
 
 def _prepared(
-    children: Children, directory: Path, h2load: str, etcd: str, options: argparse.Namespace
+    children: Children,
+    directory: Path,
+    h2load: str,
+    servers: tuple[Server, Server],
+    options: argparse.Namespace,
 ) -> Bench:
-    """Both servers, started."""
+    """Etcd and ours, started, with all that is needed to measure them."""
+    etcd, ours = servers
     return Bench(
         children=children,
         generators=Generators(children),
         renewals=Generators(children, "renewals"),
         h2load=h2load,
         directory=directory,
-        etcd=start_etcd(children, etcd, directory),
-        ours=start_ours(children, options.ours, directory),
+        etcd=etcd,
+        ours=ours,
         rounds=options.rounds,
         seconds=options.seconds,
         requests=options.requests,
@@ -180,16 +220,17 @@ def _prepared(
     )
 
 
-def _large(children: Children, directory: Path, etcd: str, options: argparse.Namespace) -> Large:
+def _large(children: Children, directory: Path, etcd: Program, options: argparse.Namespace) -> Large:
     """Both servers on other stores, not started yet."""
     place = directory / "large"
     place.mkdir()
     file = place / "turns"
     timed = options.ours or f"{shlex.quote(sys.executable)} -m twistedetcd.testing.bench.turns"
+    ours = our_program(timed, {FILE_VARIABLE: str(file)})
     return Large(
         children=children,
-        start_etcd=lambda: start_etcd(children, etcd, place),
-        start_ours=lambda: start_ours(children, timed, place, {FILE_VARIABLE: str(file)}),
+        start_etcd=lambda: start(children, etcd, place),
+        start_ours=lambda: start(children, ours, place),
         turns=None if options.ours else file,
         keys=options.large_keys,
         tell=_tell,
@@ -207,6 +248,18 @@ def _measured(work: Bench, rows: Sequence[Row], keys: int) -> list[Result]:
             work.heat(keys)
             hot = True
         results.append(work.measure(row))
+    return results
+
+
+def _measured_in_cluster(
+    work: Bench, clusters: tuple[Cluster, Cluster], rows: Sequence[Row], keys: int
+) -> list[Result]:
+    _tell(f"Putting {keys:,} keys into each cluster.")
+    work.fill(keys)
+    results = []
+    for row in rows:
+        etcd, ours = (cluster.server(leads=not row.at_follower) for cluster in clusters)
+        results.append(replace(work, etcd=etcd, ours=ours).measure(row))
     return results
 
 

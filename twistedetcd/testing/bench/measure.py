@@ -203,6 +203,8 @@ class Bench:
         if row.path == KEEP_ALIVE:
             self._revoke(server, keys, row.streams)
         problems += judge(outcome, count, grown, count if row.writes else 0, answer_bytes * each)
+        if (problem := server.problem()) is not None:
+            problems.append(problem)
         return Run(
             count, outcome.seconds, cpu, max(outcome.core_shares), outcome.cpu_seconds, tuple(problems)
         )

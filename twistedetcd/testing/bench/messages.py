@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from twistedetcd.pb import rpc_pb2
 
-KEYS_MIN = 10_000
+KEYS_MIN = 12_000
 LOAD_OPERATIONS = 100  # puts in one transaction when the store is filled; a server allows 128
 RANGE_KEYS = 1000
 VALUE = random.Random(256).randbytes(256)

@@ -123,6 +123,17 @@ class Children:
         process.send_signal(signal.SIGTERM)
         self.finish([process])
 
+    def kill(self, pid: int) -> None:
+        """
+        End a server at once, and wait until it has ended.
+
+        Raises:
+            BenchError: Another one ended meanwhile.
+        """
+        process = self._running[pid]
+        process.kill()
+        self.finish([process])
+
     def _reap(self, pid: int) -> Finished:
         """Take the last words of a process that has ended."""
         now = time.perf_counter()
@@ -136,9 +147,9 @@ class Children:
         return Finished(text, usage.ru_utime + usage.ru_stime, now)
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a running process has used, over all its threads, those that ended too."""
-    return parse_stat(Path(f"/proc/{pid}/stat").read_text())
+def cpu_seconds(*pids: int) -> float:
+    """CPU time that running processes have used together, over all their threads, those that ended too."""
+    return sum(parse_stat(Path(f"/proc/{pid}/stat").read_text()) for pid in pids)
 
 
 def resident_bytes(pid: int) -> int:
@@ -152,17 +163,17 @@ def parse_stat(text: str) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
-def settle(pid: int) -> float:
+def settle(*pids: int) -> float:
     """
-    Let a process finish what it does in the background, for a moment at most.
+    Let processes finish what they do in the background, for a moment at most.
 
     Returns:
-        Its `cpu_seconds` then.
+        Their `cpu_seconds` then.
     """
     end = time.monotonic() + SETTLE_SECONDS_MAX
-    used, quiet = cpu_seconds(pid), 0
+    used, quiet = cpu_seconds(*pids), 0
     while quiet < 2 and time.monotonic() < end:
         time.sleep(SETTLE_STEP_SECONDS)
-        before, used = used, cpu_seconds(pid)
+        before, used = used, cpu_seconds(*pids)
         quiet = quiet + 1 if used == before else 0
     return used

@@ -25,6 +25,7 @@ HEADINGS = (
     "generator ours",
 )
 LARGE_HEADINGS = ("row", "work", "etcd", "ours", "etcd / ours", "longest turn", "goal", "met?")
+FAILOVER_HEADINGS = ("row", "work", "etcd", "ours", "etcd / ours", "goal", "met?")
 WATCH_HEADINGS = ("row", "work", "etcd", "ours", "times better", "goal", "met?")
 NOTES = (
     "Median of all rounds (lowest..highest).  The ratio is ours / etcd of the same round.  CPU µs: CPU time "
@@ -76,6 +77,14 @@ def large_table(results: Sequence[LargeResult]) -> str:
     return "\n".join(lines).rstrip()
 
 
+def failover_table(results: Sequence[LargeResult]) -> str:
+    """The table about the loss of a leader."""
+    if not results:
+        return ""
+    cells = [_failover_cells(result) for result in results]
+    return "\n".join(["## The loss of a leader", "", *_markdown([FAILOVER_HEADINGS, *cells])])
+
+
 def watch_table(results: Sequence[WatchResult]) -> str:
     """The table about watches."""
     if not results:
@@ -110,6 +119,18 @@ def _large_cells(result: LargeResult) -> tuple[str, ...]:
         f"{result.ratio:.2f}",
         "" if turn is None else f"{turn:.0f} ms",
         f"{goal:.1f}" if goal is not None else f"{TURN_GOAL_MS:.0f} ms",
+        "yes" if result.met else "no",
+    )
+
+
+def _failover_cells(result: LargeResult) -> tuple[str, ...]:
+    return (
+        result.row.name,
+        f"{result.row.work}, {result.row.unit}; median of {len(result.ours)}",
+        _spread(result.etcd, "{:,.0f}".format),
+        _spread(result.ours, "{:,.0f}".format),
+        f"{result.ratio:.2f}",
+        f"{result.row.goal:.2f}",
         "yes" if result.met else "no",
     )
 
@@ -170,6 +191,7 @@ def as_json(
     results: Sequence[Result],
     large: Sequence[LargeResult] = (),
     watching: Sequence[WatchResult] = (),
+    failover: Sequence[LargeResult] = (),
 ) -> dict[str, Any]:
     """Every figure of every run, for a program to read."""
     return {
@@ -192,21 +214,8 @@ def as_json(
             }
             for result in results
         ],
-        "large": [
-            {
-                "name": result.row.name,
-                "work": result.row.work,
-                "unit": result.row.unit,
-                "goal": result.row.goal,
-                "met": result.met,
-                "ratio": result.ratio,
-                "etcd": result.etcd,
-                "ours": result.ours,
-                "longest_turn_ms": result.turn_ms,
-                "notes": result.notes,
-            }
-            for result in large
-        ],
+        "large": [_large(result) for result in large],
+        "failover": [_large(result) for result in failover],
         "watching": [
             {
                 "name": result.row.name,
@@ -221,6 +230,21 @@ def as_json(
             }
             for result in watching
         ],
+    }
+
+
+def _large(result: LargeResult) -> dict[str, Any]:
+    return {
+        "name": result.row.name,
+        "work": result.row.work,
+        "unit": result.row.unit,
+        "goal": result.row.goal,
+        "met": result.met,
+        "ratio": result.ratio,
+        "etcd": result.etcd,
+        "ours": result.ours,
+        "longest_turn_ms": result.turn_ms,
+        "notes": result.notes,
     }
 
 

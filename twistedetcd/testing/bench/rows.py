@@ -23,6 +23,7 @@ class Table(Enum):
     HOT = "One key with many revisions"
     CHANGING = "A different grpc-timeout on every call"
     LEASES = "Leases"
+    CLUSTER = "Three members on one machine"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Row:
         connections: Each is one generator process.
         streams: Calls in flight on each connection.
         goal: The ratio to etcd that closes the row's issue.
+        at_follower: Of the rows about a cluster: whether a follower is asked, and not the leader.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Row:
     connections: int
     streams: int
     goal: float
+    at_follower: bool = False
 
     @property
     def writes(self) -> bool:
@@ -89,6 +92,19 @@ ROWS = (
     Row(
         "P12K", "lease keep-alive, on 500 streams", Table.LEASES, KEEP_ALIVE, messages.keep_alive, 10, 50, 1.0
     ),
+    Row("P7", "put at the leader, 500 in flight", Table.CLUSTER, PUT, messages.put, 10, 50, 1.0),
+    Row("P8", "put at the leader, lone", Table.CLUSTER, PUT, messages.put, 1, 1, 1.0),
+    Row(
+        "P9",
+        "range at a follower, 500 in flight",
+        Table.CLUSTER,
+        RANGE,
+        messages.range_one,
+        10,
+        50,
+        1.0,
+        True,
+    ),
 )
 """The goals of the second and third table are those of the same work in the first."""
 
@@ -119,6 +135,11 @@ COMPACTING = LargeRow("L4", "slowest put beside a compaction of all revisions", 
 REVOKING = LargeRow("L5", "slowest put beside the revoke of a lease with a fifth as many keys", "ms", None)
 LARGE_ROWS = (MEMORY, RESTART, BIG_RANGE, HASHING, DELETING, COMPACTING, REVOKING)
 """In the order they are measured: each leaves what the next one needs."""
+
+
+FAILOVER = LargeRow("E1", "from the kill of the leader to the next put", "ms", 0.91)
+FAILOVER_ROWS = (FAILOVER,)
+"""The goal: no longer than 1.1 times etcd's."""
 
 
 class WatchRow(NamedTuple):
@@ -171,8 +192,14 @@ def select_large(names: str) -> list[LargeRow]:
     return [row for row in LARGE_ROWS if row.name in wanted]
 
 
+def select_failover(names: str) -> list[LargeRow]:
+    """As `select`, of the rows about the loss of a leader."""
+    wanted = _wanted(names)
+    return [row for row in FAILOVER_ROWS if row.name in wanted]
+
+
 def _wanted(names: str) -> set[str]:
-    known = [row.name for row in (*ROWS, *LARGE_ROWS, *WATCH_ROWS)]
+    known = [row.name for row in (*ROWS, *FAILOVER_ROWS, *LARGE_ROWS, *WATCH_ROWS)]
     wanted = {name.strip().upper() for name in names.split(",") if name.strip()} or set(known)
     unknown = sorted(wanted.difference(known))
     if unknown:

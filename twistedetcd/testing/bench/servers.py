@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from twistedetcd import __version__
 from twistedetcd.testing.bench import messages
@@ -39,6 +40,8 @@ class Server:
     client: Client
     start_seconds: float = 0.0
     """From its start until it answered."""
+    fellows: tuple[int, ...] = ()
+    """The processes of the other members of its cluster: what they use is used for its answers too."""
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -49,11 +52,15 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """CPU time used until now."""
-        return cpu_seconds(self.pid)
+        return cpu_seconds(self.pid, *self.fellows)
 
     def settle(self) -> float:
         """The same, once what goes on in the background is done."""
-        return settle(self.pid)
+        return settle(self.pid, *self.fellows)
+
+    def problem(self) -> str | None:
+        """Why what was measured on it was not what it stands for, or ``None``."""
+        return None
 
 
 def find_etcd(environment: Mapping[str, str]) -> str:
@@ -116,64 +123,109 @@ def first_line(command: Sequence[str]) -> str:
     return ((done.stdout or done.stderr).splitlines() or ["unknown"])[0].strip()
 
 
-def start_etcd(children: Children, program: str, directory: Path) -> Server:
+class Place(NamedTuple):
     """
-    Start etcd as one member with an empty store in ``directory``.
+    Where a member lives.
+
+    Attributes:
+        name: Its name.
+        data: Its data directory.
+        port: Where it serves clients.
+        peer_port: Where it serves other members.
+        cluster: The value of ``--initial-cluster``.
+    """
+
+    name: str
+    data: Path
+    port: int
+    peer_port: int
+    cluster: str
+
+
+def places(directory: Path, members: int) -> list[Place]:
+    """Places for the members of one cluster, with empty stores in ``directory``."""
+    ports = free_ports(2 * members)
+    names = [f"bench{number}" for number in range(1, members + 1)]
+    peers = dict(zip(names, ports[members:], strict=True))
+    cluster = ",".join(f"{name}=http://127.0.0.1:{port}" for name, port in peers.items())
+    return [
+        Place(name, directory / name, port, peers[name], cluster)
+        for name, port in zip(names, ports[:members], strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Program:
+    """
+    What a member runs.
+
+    Attributes:
+        name: ``etcd`` or ``ours``.
+        version: Its version.
+        words: The words of the command that starts a member at a place.
+        variables: Of its environment, besides ours.
+    """
+
+    name: str
+    version: str
+    words: Callable[[Place], list[str]]
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def etcd_program(program: str) -> Program:
+    """
+    The etcd at that path.
 
     Raises:
-        BenchError: It did not start.
+        BenchError: It cannot be run.
     """
-    port, peer_port = free_ports(2)
     version = first_line([program, "--version"]).removeprefix("etcd Version: ")
-    command = [program, *flags(directory / "etcd", port, peer_port), _ETCD_ONLY]
-    return _start(children, "etcd", version, command, port, directory)
+    return Program("etcd", version, lambda place: [program, *flags(place), _ETCD_ONLY])
 
 
-def start_ours(
-    children: Children, command: str, directory: Path, variables: Mapping[str, str] | None = None
-) -> Server:
+def our_program(command: str, variables: Mapping[str, str] | None = None) -> Program:
     """
-    Start a member of ours, likewise.
+    Ours.
 
     Args:
-        children: Takes the process.
         command: Instead of the installed ``twistedetcd``, unless empty.  It is given etcd's flags, or if it
-            has any of them the values of ``{directory}``, ``{port}`` and ``{peer_port}``.
-        directory: Holds the data directory.
+            has any of them the values of ``{directory}``, ``{port}``, ``{peer_port}``, ``{name}`` and
+            ``{cluster}``.
         variables: Of its environment, besides ours.
-
-    Raises:
-        BenchError: It did not start.
     """
-    port, peer_port = free_ports(2)
-    words = our_command(command, directory / "ours", port, peer_port)
-    return _start(children, "ours", __version__, words, port, directory, variables)
+    return Program("ours", __version__, lambda place: our_command(command, place), variables or {})
 
 
-def our_command(command: str, data: Path, port: int, peer_port: int) -> list[str]:
-    """The words of the command that starts a member of ours; see `start_ours`."""
+def our_command(command: str, place: Place) -> list[str]:
+    """The words of the command that starts a member of ours; see `our_program`."""
     if not command:
-        return [str(Path(sys.executable).with_name("twistedetcd")), *flags(data, port, peer_port)]
-    values = {"{directory}": str(data), "{port}": str(port), "{peer_port}": str(peer_port)}
+        return [str(Path(sys.executable).with_name("twistedetcd")), *flags(place)]
+    values = {
+        "{directory}": str(place.data),
+        "{port}": str(place.port),
+        "{peer_port}": str(place.peer_port),
+        "{name}": place.name,
+        "{cluster}": place.cluster,
+    }
     words = shlex.split(command)
     if not any(name in word for word in words for name in values):
-        return [*words, *flags(data, port, peer_port)]
+        return [*words, *flags(place)]
     for name, value in values.items():
         words = [word.replace(name, value) for word in words]
     return words
 
 
-def flags(data: Path, port: int, peer_port: int) -> list[str]:
-    """Etcd's flags for a single member; all else is left at its default."""
-    client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
+def flags(place: Place) -> list[str]:
+    """Etcd's flags; all else is left at its default."""
+    client, peer = f"http://127.0.0.1:{place.port}", f"http://127.0.0.1:{place.peer_port}"
     return [
-        "--name=bench",
-        f"--data-dir={data}",
+        f"--name={place.name}",
+        f"--data-dir={place.data}",
         f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}",
         f"--listen-peer-urls={peer}",
         f"--initial-advertise-peer-urls={peer}",
-        f"--initial-cluster=bench={peer}",
+        f"--initial-cluster={place.cluster}",
     ]
 
 
@@ -186,31 +238,63 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _start(
-    children: Children,
-    name: str,
-    version: str,
-    command: list[str],
-    port: int,
-    directory: Path,
-    variables: Mapping[str, str] | None = None,
-) -> Server:
+def start(children: Children, program: Program, directory: Path) -> Server:
+    """
+    Start a member that is alone, on the store that it has in ``directory``, if any.
+
+    Raises:
+        BenchError: It did not start.
+    """
+    [place] = places(directory / program.name, 1)
+    return launch(children, program, place).answering()
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A member that may not answer yet."""
+
+    program: Program
+    place: Place
+    process: subprocess.Popen[bytes]
+    log: Path
+    began: float
+
+    def answering(self) -> Server:
+        """
+        Wait until it answers a linearizable read.
+
+        Raises:
+            BenchError: It does not.
+        """
+        name, end = self.program.name, self.began + READY_SECONDS_MAX
+        while self.process.poll() is None:
+            client = _answering(self.place.port)
+            if client is not None:
+                seconds = time.monotonic() - self.began
+                return Server(name, self.program.version, self.process.pid, self.place.port, client, seconds)
+            if time.monotonic() > end:
+                raise BenchError(
+                    f"{name} did not answer within {READY_SECONDS_MAX:.0f} s{_last_words(self.log)}"
+                )
+            time.sleep(RETRY_SECONDS)
+        raise BenchError(f"{name} ended with status {self.process.returncode}{_last_words(self.log)}")
+
+
+def launch(children: Children, program: Program, place: Place) -> Launched:
+    """
+    Start a member at a place, and wait for nothing.
+
+    Raises:
+        BenchError: There is no such program.
+    """
     # The variables of whoever calls us must not configure one server and not the other.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ETCD_")}
-    environment.update(variables or {})
-    log = directory / f"{name}.log"
+    environment.update(program.variables)
+    place.data.parent.mkdir(parents=True, exist_ok=True)
+    log = place.data.with_suffix(".log")
     with log.open("wb") as file:
-        process = children.spawn(command, stdout=file, environment=environment)
-    began = time.monotonic()
-    end = began + READY_SECONDS_MAX
-    while process.poll() is None:
-        client = _answering(port)
-        if client is not None:
-            return Server(name, version, process.pid, port, client, time.monotonic() - began)
-        if time.monotonic() > end:
-            raise BenchError(f"{name} did not answer within {READY_SECONDS_MAX:.0f} s{_last_words(log)}")
-        time.sleep(RETRY_SECONDS)
-    raise BenchError(f"{name} ended with status {process.returncode}{_last_words(log)}")
+        process = children.spawn(program.words(place), stdout=file, environment=environment)
+    return Launched(program, place, process, log, time.monotonic())
 
 
 def _answering(port: int) -> Client | None:
