@@ -193,6 +193,31 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(message.SerializeToString(), data)
         self.assertEqual(value, wire.decode_message(data))
 
+    def test_runs(self) -> None:
+        """Entries are what was sent wherever a run of them ends, and also when only the first is as usual."""
+        runs = [Entry(1, index, b"x" * index) for index in (16382, 16383, 16384, 16385, 16386)]
+        runs += [Entry(2, 16387, b"y"), Entry(2, 16388, b"y", 1), Entry(2, 16389, b"y", 1), Entry(2, 16390)]
+        runs += [Entry(2, 16391, bytes(300)), Entry(2, 16393, b"z"), Entry(2, 16394, bytes(70_000))]
+        value = Message(MessageType.APP, entries=tuple(runs), commit=1)
+        data = wire.encode_message(value)
+        self.assertEqual(data, wire.encode_message(value, wire.encode_entry_fields(runs)))
+        self.assertEqual(value, wire.decode_message(data))
+        # The second entry has an unknown field behind its data.
+        first, second = wire.encode_entries([Entry(1, 20_000, b"a"), Entry(1, 20_001, b"b")])
+        odd = b"".join(b"\x3a" + bytes([len(part)]) + part for part in (first, second + b"\x28\x01"))
+        entries = wire.decode_message(wire.encode_message(Message(MessageType.APP)) + odd).entries
+        self.assertEqual((Entry(1, 20_000, b"a"), Entry(1, 20_001, b"b")), entries)
+
+    def test_cut_in_a_run(self) -> None:
+        """A message that ends anywhere in a run of entries is refused, or has fewer of them."""
+        value = Message(MessageType.APP, entries=[Entry(1, 20_000 + n, b"abc") for n in range(3)])
+        data = wire.encode_message(value)
+        for size in range(len(data)):
+            try:
+                self.assertLess(len(wire.decode_message(data[:size]).entries), 4)
+            except ValueError as error:
+                self.assertTrue(str(error))
+
     def test_malformed(self) -> None:
         """What is no message, or says what nobody knows, is refused."""
         for data in ("0a00", "3801", "085a", "1080", "0800" + "3a0109"):

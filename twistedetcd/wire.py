@@ -34,6 +34,7 @@ _MEDIUM = 1 << 28
 _FIXED_SIZES = {1: 8, 5: 4}
 # Entries, snapshot, context; field 14 is read only to be passed over.
 _MESSAGE_PAYLOADS = frozenset({7, 9, 12, 14})
+_ENTRY_TAG = 7 << 3 | 2
 _MESSAGE_NUMBERS = {number << 3: number for number in range(1, 14) if number not in _MESSAGE_PAYLOADS}
 """By the tag, a byte."""
 
@@ -125,6 +126,51 @@ def decode_entry(data: bytes) -> Entry:
     return Entry(term, index, payload or b"", kind)
 
 
+def _decode_entries(data: bytes, position: int, entries: list[Entry]) -> int:
+    """
+    Decode the entries of a message that follow each other; returns where they end.
+
+    Most follow upon the one before as a leader numbers and writes them: what stands before their size is
+    known then, and compared instead of read.
+    """
+    append, new, end = entries.append, tuple.__new__, len(data)
+    term = kind = index = 0
+    head = high_bits = b""
+    while position < end and data[position] == _ENTRY_TAG:
+        size, position = _read_size(data, position + 1)
+        stop = position + size
+        if stop > end:
+            raise ValueError(f"message: field 7 has {size} bytes, {end - position} are left")
+        index += 1
+        low = index & _LOW
+        if low and high_bits:
+            known = head + _PARTS[low] + high_bits
+            if data.startswith(known, position, stop):
+                size, start = _read_size(data, position + len(known))
+                if start + size == stop:
+                    append(new(Entry, (term, index, data[start:stop], kind)))
+                    position = stop
+                    continue
+        entry = decode_entry(data[position:stop])
+        append(entry)
+        term, index, _, kind = entry
+        head = b"\x08" + varint(kind) + b"\x10" + varint(term) + b"\x18"
+        high_bits = varint(index >> 14) + b"\x22" if index >= _SMALL else b""
+        position = stop
+    return position
+
+
+def _read_size(data: bytes, position: int) -> tuple[int, int]:
+    """As `_read_varint`, for what most often has two bytes."""
+    if position + 1 < len(data):
+        low, high = data[position], data[position + 1]
+        if low < 0x80:
+            return low, position + 1
+        if high < 0x80:
+            return low & 0x7F | high << 7, position + 2
+    return _read_varint(data, position, "message")
+
+
 def encode_hard_state(state: HardState) -> bytes:
     """Encode term, vote and commit index."""
     return b"\x08" + varint(state.term) + b"\x10" + varint(state.vote) + b"\x18" + varint(state.commit)
@@ -213,9 +259,23 @@ def _message_head(kind: int, to: int, sender: int, term: int, log_term: int) -> 
     return b"".join([tag + varint(number) for tag, number in numbers])
 
 
-def encode_message(message: Message) -> bytes:
+def encode_entry_fields(entries: Sequence[Entry]) -> list[bytes]:
+    """
+    Encode the entries of a message, as `encode_message` takes them.
+
+    Raises:
+        ValueError: A number is negative or has more than 64 bits.
+    """
+    return [_field(b"\x3a", entry) for entry in encode_entries(entries)]
+
+
+def encode_message(message: Message, entry_fields: Sequence[bytes] | None = None) -> bytes:
     """
     Encode what one member says to another; ``responses``, which never leave a member, are left out.
+
+    Args:
+        message: The message.
+        entry_fields: Its entries, if `encode_entry_fields` was asked already.
 
     Raises:
         ValueError: A number is negative or has more than 64 bits.
@@ -224,7 +284,8 @@ def encode_message(message: Message) -> bytes:
         _message_head(message.type, message.to, message.sender, message.term, message.log_term),
         b"\x30" + varint(message.index),
     ]
-    parts += [_field(b"\x3a", entry) for entry in encode_entries(message.entries)]
+    if message.entries:
+        parts += encode_entry_fields(message.entries) if entry_fields is None else entry_fields
     parts.append(b"\x40" + varint(message.commit))
     if message.snapshot is not None:
         parts.append(_field(b"\x4a", encode_snapshot(message.snapshot)))
@@ -246,17 +307,20 @@ def decode_message(data: bytes) -> Message:
     values: list[int] = [0] * 14
     payloads: dict[int, bytes] = {}
     entries: list[Entry] = []
-    # The numbers come first, and most are small: those are read here.
+    # Numbers, most of them small, and entries are all that most messages have: those are read here.
     position, end = 0, len(data)
     while position + 1 < end:
         number = _MESSAGE_NUMBERS.get(data[position])
-        if number is None:
+        if number is not None:
+            value = data[position + 1]
+            position += 2
+            if value >= 0x80:
+                value, position = _read_varint(data, position - 1, "message")
+            values[number] = value
+        elif data[position] == _ENTRY_TAG:
+            position = _decode_entries(data, position, entries)
+        else:
             break
-        value = data[position + 1]
-        position += 2
-        if value >= 0x80:
-            value, position = _read_varint(data, position - 1, "message")
-        values[number] = value
     for number, field in _fields(data[position:] if position else data, "message"):
         if number in _MESSAGE_PAYLOADS:
             if not isinstance(field, bytes):

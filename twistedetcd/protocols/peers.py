@@ -35,7 +35,7 @@ from twistedetcd.protocols.peer import PeerConnection, Refused
 from twistedetcd.protocols.peerport import PeerPortFactory
 from twistedetcd.protocols.questions import Questions
 from twistedetcd.raft.types import Message, MessageType
-from twistedetcd.wire import decode_message, encode_message
+from twistedetcd.wire import decode_message, encode_entry_fields, encode_message
 
 HEARD_SECONDS = 3.5
 """A peer of which nothing came for so long is not heard any more; a sign of life comes each second."""
@@ -238,10 +238,19 @@ class PeerTransport:
         if self._receiver is None:
             return
         batches: dict[tuple[int, Lane], list[bytes]] = {}
+        encoded: dict[tuple[int, int, int], list[bytes]] = {}
         for message in messages:
             assert message.type is not MessageType.SNAP, "a snapshot goes with its image"
             lane = Lane.URGENT if message.type in _URGENT else Lane.BULK
-            data = frame(Kind.MESSAGE, encode_message(message))
+            fields = None
+            if message.type is MessageType.APP and message.entries:
+                # Logs that agree on an entry agree on all before it: these are encoded once for everybody.
+                last = message.entries[-1]
+                run = message.index, last.index, last.term
+                fields = encoded.get(run)
+                if fields is None:
+                    fields = encoded[run] = encode_entry_fields(message.entries)
+            data = frame(Kind.MESSAGE, encode_message(message, fields))
             batches.setdefault((message.to, lane), []).append(data)
         for (member, lane), frames in batches.items():
             self._send(member, lane, frames)
