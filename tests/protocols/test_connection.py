@@ -55,7 +55,7 @@ class TurnTests(Case):
         self.assertEqual(2, transport.writes)
 
     def test_polls(self) -> None:
-        """After a lone call the reactor is kept awake for so many turns, and each such call begins anew."""
+        """After a lone call that was answered the reactor is kept awake; each such call begins anew."""
         calls: list[float] = []
 
         class Counting(MemoryReactorClock):
@@ -65,13 +65,27 @@ class TurnTests(Case):
 
         clock = Counting()
         turn = Turn(clock, polls=5)
-        for _ in range(4):
+
+        def call(*, answered: bool) -> None:
             turn.receiving()
+            if answered:
+                turn.write(self)
             turn.received(self, 1)
-        self.assertEqual([0], calls)  # the first is not known to be alone; the others share one chain
+
+        call(answered=False)
+        clock.advance(0)
+        calls.clear()
+        call(answered=False)
+        self.assertEqual([], calls)  # it waits for others, who may need the processor
+        call(answered=True)
+        call(answered=True)
+        self.assertEqual([0], calls)  # they share one chain
         clock.advance(0)
         self.assertEqual([0] * 5, calls)
         self.assertEqual([], clock.getDelayedCalls())
+
+    def flush(self) -> None:
+        """Of a holder that has nothing to write."""
 
     def test_work_for_the_next_turn(self) -> None:
         """Work that comes up while a turn is ended gets a turn of its own."""

@@ -27,8 +27,9 @@ class Turn:
 
     Args:
         clock: Calls back in the next turn.
-        polls: After a call that came alone, how many turns to look for the next one without sleeping.
-            Whoever waits for each answer asks again soon, and to be woken takes longer than to answer.
+        polls: After a call that came alone and was answered at once, how many turns to look for the next one
+            without sleeping.  Whoever waits for each answer asks again soon, and to be woken takes longer
+            than to answer.  While a call waits for others, they may need the processor.
     """
 
     _log = Logger()
@@ -42,6 +43,7 @@ class Turn:
         self._wanted = False  # there is work to do before writing
         self._gathering = False  # in the middle of reading or flushing: what to do is decided after it
         self._scheduled = False
+        self._wrote = False  # since a call came alone
         self._last: object = None  # who brought the last call
 
     def before_writing(self, work: Callable[[], None]) -> None:
@@ -80,8 +82,9 @@ class Turn:
             alone = calls == 1 and who is self._last and not self._scheduled
             self._last = who
             if alone:
+                self._wrote = False
                 self.flush()
-                if self._polls:
+                if self._polls and self._wrote:
                     if not self._polls_left:
                         self._clock.callLater(0, self._poll)
                     self._polls_left = self._polls
@@ -108,6 +111,7 @@ class Turn:
     def write_out(self) -> None:
         """Write what is held now; for work that has answered everybody and has still more to do."""
         holding, self._holding = self._holding, []
+        self._wrote |= bool(holding)
         for holder in holding:
             try:
                 holder.flush()
