@@ -1,8 +1,9 @@
 """
 Drives raft: ticks, messages, proposals and reads in, each Ready carried out in the order that keeps it safe.
 
-Save, then send, then apply, then advance; only a leader sends first, for its followers save meanwhile (raft
-dissertation, 10.2.1).  One Ready a turn carries all that the turn brought.
+Save, then send, then apply, then advance.  Only a leader sends its appends first, for its followers save
+meanwhile (raft dissertation, 10.2.1); and what it only tells, last, for its clients wait.  One Ready a turn
+carries all that the turn brought.
 """
 
 from __future__ import annotations
@@ -296,7 +297,7 @@ class RaftNode:
                     self._answer_reads(ready.read_states)  # they need nothing of what is saved now
                 if ready.messages:
                     self._unsent = ready.messages
-                    if raft.role is Role.LEADER:
+                    if raft.role is Role.LEADER and not _only_tells(ready):
                         self._send()
                 if ready.snapshot is not None:
                     self._saving = self._run(self._take_in(ready, ready.snapshot))
@@ -417,7 +418,9 @@ class RaftNode:
         if ready.entries:
             self._storage.append(ready.entries)
         committed = ready.committed
-        if self._unsent and not any(entry.type for entry in committed):
+        changes = _has_changes(committed)
+        # A leader waits for what a follower says; clients wait for a leader, and whom it tells comes after.
+        if self._unsent and not changes and self._raft.role is not Role.LEADER:
             self._send()
         if ready.soft_state is not None:
             self._log.info(
@@ -435,7 +438,7 @@ class RaftNode:
                 self.applied_term = committed[applied_index - committed[0].index].term
             for applied in self.on_applied:
                 applied()
-            if self.applied_index < last and any(entry.type for entry in committed):
+            if self.applied_index < last and changes:
                 # A change of membership must be in force before raft takes the next one.
                 self._awaited = last
         if not self._awaited:
@@ -479,3 +482,13 @@ class RaftNode:
         self._saving = None
         self._failed(failure)  # first, so that it is the reason, and not that we stop
         self.stop()
+
+
+def _has_changes(entries: Sequence[Entry]) -> bool:
+    """Whether there are changes of membership among them."""
+    return any(entry.type for entry in entries)
+
+
+def _only_tells(ready: Ready) -> bool:
+    """Whether a leader only says what is committed: nobody saves upon that, but its clients wait."""
+    return not (ready.entries or ready.must_sync or _has_changes(ready.committed))
