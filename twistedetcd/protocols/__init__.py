@@ -8,7 +8,7 @@ HTTP/2 and gRPC for any Twisted application; nothing here has heard of etcd.  Ea
 - ``floods``, ``keepalive``: what a client may do how often, and how long it lives;
 - ``sending``, ``control``, ``requests``, ``http2``: one connection, without I/O;
 - ``metadata``, ``compression``, ``calls``, ``asking``, ``grpc``: the calls on it, without I/O;
-- ``turn``, ``connection``, ``port``: the way of the bytes in and out;
+- ``turn``, ``writing``, ``connection``, ``port``: the way of the bytes in and out;
 - ``handlers``: functions as methods;
 - ``certificates``, ``refusals``, ``tls``, ``handshakes``: TLS for either side of any connection, and
   before a port.

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from twistedetcd.protocols import grpc
 from twistedetcd.protocols.keepalive import Lifetime, PingStrikes, Verdict
+from twistedetcd.protocols.writing import write_now
 
 if TYPE_CHECKING:
     from twistedetcd.protocols.port import ClientPortFactory
@@ -152,18 +153,10 @@ class GRPCProtocol(Protocol):
             self.transport.loseConnection()
 
     def _write_now(self, data: bytes) -> None:
-        sent, rest = 0, memoryview(data)
-        while rest:  # the transport takes so much at a time, the socket perhaps more
-            taken = self.transport.writeSomeData(rest)
-            if not isinstance(taken, int) or not taken:
-                break  # full; or lost, which the transport finds out and says as always
-            sent += taken
-            rest = rest[taken:]
-        if rest:
-            self.transport.write(data[sent:] if sent else data)
-            # The transport shall tell when it has sent the last byte, however few there are.
-            self._blocked = self.transport.producerPaused = True
-            self.grpc.held_bytes = len(rest)
+        held = write_now(self.transport, data)
+        if held:
+            self._blocked = True
+            self.grpc.held_bytes = held
 
     def _write_through(self, data: bytes) -> None:
         self.transport.write(data)

@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from twistedetcd.protocols.frames import PROTOCOL, FrameError, Frames, Hello, Kind, frame
 from twistedetcd.protocols.refusals import refusal
+from twistedetcd.protocols.writing import write_now
 
 GREETING_SECONDS = 5.0
 """How long the other end may take to say who it is, the handshake of TLS included."""
@@ -33,6 +34,8 @@ WAITING_BYTES_MAX = 32 << 20
 """What waits for a connection that takes nothing: no more bytes than these are kept,"""
 WAITING_FRAMES_MAX = 4096
 """and no more frames."""
+RECEIVE_BYTES = 1 << 17
+"""What is read at a time, and a turn: more than what a turn of a busy leader appends."""
 
 _TIME = struct.Struct(">d")
 
@@ -146,6 +149,8 @@ class PeerConnection(TwistedProtocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)  # each write is all that a turn has to say
         self._direct = isinstance(self.transport, TCPConnection)
+        if self._direct:
+            self.transport.bufferSize = RECEIVE_BYTES
         self._heard_at = self._clock.seconds()
         self._timer = self._clock.callLater(GREETING_SECONDS, self._no_greeting)
         self.transport.registerProducer(self, True)
@@ -261,13 +266,8 @@ class PeerConnection(TwistedProtocol):
     def _write(self, data: bytes) -> None:
         if self._direct:
             # Nothing of ours waits there: write now, and not in the reactor's next turn.
-            sent = self.transport.writeSomeData(data)
-            if isinstance(sent, int) and sent > 0:
-                data = data[sent:]
-            if data:
-                self.transport.write(data)
-                # It shall tell when it has sent the last byte, however few there are.
-                self._blocked = self.transport.producerPaused = True
+            if write_now(self.transport, data):
+                self._blocked = True
         else:
             self.transport.write(data)
 
