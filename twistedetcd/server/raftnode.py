@@ -36,6 +36,9 @@ from twistedetcd.server.memorylog import COMPACT_EVERY, MemoryLog
 from twistedetcd.server.proposals import Proposals, Told
 from twistedetcd.server.readindex import ReadIndex
 
+TELL_SECONDS = 0.001
+"""So long a leader waits for entries to send along with what is committed."""
+
 
 class Peers(Told, Protocol):
     """The way to the others, as raft's driver needs it."""
@@ -114,6 +117,9 @@ class RaftNode:
         self._recorded: Deferred[None] | None = None
         self._unsent: Sequence[Message] = ()
         """What may leave only once the Ready under way is durable, and its changes of membership in force."""
+        self._untold: dict[int, Message] = {}
+        """What the next append says as well, by member; sent by itself if none comes soon."""
+        self._telling: IDelayedCall | None = None
         self._handed_out = 0
         """The last index that was handed out to be applied."""
         self._held_snapshot: Message | None = None
@@ -167,6 +173,9 @@ class RaftNode:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         self._to_record = None
         recorded, self._recorded = self._recorded, None
         if recorded is not None:
@@ -333,7 +342,39 @@ class RaftNode:
     def _send(self) -> None:
         assert self._peers is not None, "who is alone has nobody to write to"
         messages, self._unsent = self._unsent, ()
+        if self._untold:
+            messages = self._with_untold(messages)
         self._peers.send(messages)
+
+    def _tell(self) -> None:
+        """
+        Send what a leader only tells: with the next append, if one comes soon.
+
+        Of several such messages to a member the last one says all.
+        """
+        if any(message.type is not MessageType.APP or message.entries for message in self._unsent):
+            self._send()
+            return
+        for message in self._unsent:
+            self._untold[message.to] = message
+        self._unsent = ()
+        if self._telling is None:
+            self._telling = self._clock.callLater(TELL_SECONDS, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._telling = None
+        assert self._peers is not None, "who is alone has nobody to write to"
+        self._peers.send(self._with_untold(()))  # and nothing else: it may not be durable
+
+    def _with_untold(self, messages: Sequence[Message]) -> Sequence[Message]:
+        untold, self._untold = self._untold, {}
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        for message in messages:
+            if message.type is MessageType.APP:
+                untold.pop(message.to, None)
+        return [*untold.values(), *messages]
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
         return Deferred.fromCoroutine(coroutine).addErrback(self._given_up)
@@ -465,7 +506,9 @@ class RaftNode:
             self._go_on()
 
     def _advance(self) -> None:
-        if self._unsent:
+        if self._unsent and self._raft.role is Role.LEADER:
+            self._tell()
+        elif self._unsent:
             self._send()  # a vote, or its count, may depend on the membership that is in force only now
         self._raft.advance()
         if self._advanced:
