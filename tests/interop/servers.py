@@ -28,6 +28,7 @@ READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 15.0
 POLL_SECONDS = 0.01
 CALL_SECONDS_MAX = 30.0
+RECONNECT_MILLISECONDS = 200
 RECEIVED_BYTES_MAX = 64 * 1024 * 1024
 REFERENCE_VERSION = "3.5."
 # A fresh shell's environment, whatever the person who runs the tests has set for etcd.
@@ -139,15 +140,7 @@ class Server:
     def connect(self) -> grpc.Channel:
         """Make that connection; to be called before threads share it."""
         if self._channel is None:
-            self._channel = grpc.insecure_channel(
-                self.endpoint,
-                options=[
-                    ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
-                    ("grpc.enable_retries", 0),
-                    ("grpc.enable_http_proxy", 0),
-                    ("grpc.use_local_subchannel_pool", 1),
-                ],
-            )
+            self._channel = open_channel(self.endpoint)
         return self._channel
 
     def hang_up(self) -> None:
@@ -156,19 +149,45 @@ class Server:
             self._channel.close()
             self._channel = None
 
-    def call(self, path: str, request: Any) -> Any:
+    def call(self, path: str, request: Any, seconds_max: float = CALL_SECONDS_MAX) -> Any:
         """
         Make one unary call with our own messages.
 
         Raises:
             grpc.RpcError: It was refused.
         """
-        handle = self.channel.unary_unary(
-            path,
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=METHODS[path].response.FromString,
-        )
-        return handle(request, timeout=CALL_SECONDS_MAX)
+        return call(self.channel, path, request, seconds_max)
+
+
+def open_channel(endpoint: str) -> grpc.Channel:
+    """A connection of its own, made again soon after it is lost."""
+    return grpc.insecure_channel(
+        endpoint,
+        options=[
+            ("grpc.max_receive_message_length", RECEIVED_BYTES_MAX),
+            ("grpc.enable_retries", 0),
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.initial_reconnect_backoff_ms", RECONNECT_MILLISECONDS),
+            ("grpc.min_reconnect_backoff_ms", RECONNECT_MILLISECONDS),
+            ("grpc.max_reconnect_backoff_ms", RECONNECT_MILLISECONDS),
+        ],
+    )
+
+
+def call(channel: grpc.Channel, path: str, request: Any, seconds_max: float = CALL_SECONDS_MAX) -> Any:
+    """
+    Make one unary call with our own messages.
+
+    Raises:
+        grpc.RpcError: It was refused.
+    """
+    handle = channel.unary_unary(
+        path,
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=METHODS[path].response.FromString,
+    )
+    return handle(request, timeout=seconds_max)
 
 
 def wait_until(holds: Callable[[], bool], what: str, log: Path | None = None) -> None:
