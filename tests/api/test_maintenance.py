@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.api.calls import APICase
 from twistedetcd.errors import BackendError, Code, TooManyRequestsError
+from twistedetcd.mvcc import hash as hash_module
 from twistedetcd.pb import health_pb2, rpc_pb2
 from twistedetcd.server.slices import HASHES_MAX
 
@@ -58,6 +59,18 @@ class MaintenanceTests(APICase):
             (Code.OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision"),
             self.refused(HASH_KV, rpc_pb2.HashKVRequest(revision=7)),
         )
+
+    def test_hash_kv_while_writing(self) -> None:
+        """What is written while it is at work is neither in the hash nor in the header's revision."""
+        self.patch(hash_module, "SLICE_KEYS", 1)
+        for number in range(100):
+            self.put(b"k%d" % number)
+        call = self.begin(HASH_KV, rpc_pb2.HashKVRequest())
+        self.put(b"l")
+        self.running.pump(2)
+        assert call.replied is not None
+        answer = rpc_pb2.HashKVResponse.FromString(call.replied)
+        self.assertEqual((101, 101), (answer.hash_revision, answer.header.revision))
 
     def test_hash_kv_when_stopping(self) -> None:
         """Who waits for a hash is told; who comes later is refused."""

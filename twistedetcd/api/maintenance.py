@@ -56,13 +56,14 @@ class Maintenance:
         call.reply(self._header() + response.SerializeToString())
 
     def hash_kv(self, call: Call, raw: bytes, request: Any) -> None:
-        """HashKV."""
+        """HashKV; the header has the revision of when it began, as its hash of the current revision has."""
+        header = self._header()
 
         def response(result: KeyValueHash) -> bytes:
             hashed = rpc_pb2.HashKVResponse(
                 hash=result.hash, compact_revision=result.compact_revision, hash_revision=result.revision
             )
-            return self._header() + hashed.SerializeToString()
+            return header + hashed.SerializeToString()
 
         answer(call, self._member.hash(request.revision).addCallback(response))
 
