@@ -1,4 +1,4 @@
-"""clusters: members as processes that form a cluster, clients that write meanwhile, and what must hold then."""
+"""clusters: members as processes, in clusters, clients that write meanwhile, and what must hold then."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ class Members:
         return self.servers[name].call(STATUS, StatusRequest(), ASK_SECONDS_MAX)
 
     def leader(self, names: Sequence[str] = ()) -> str:
-        """Who leads, as soon as one of some members says that it is it; of all that are live if none is named."""
+        """Who leads, as soon as one of some members says that it is it; of all live ones if none is named."""
         found: list[str] = []
 
         def known() -> bool:
