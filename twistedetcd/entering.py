@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from twisted.logger import Logger
 
-from twistedetcd.cluster.founding import Entrance, check_new, found, join
+from twistedetcd.cluster.founding import Entrance, check_new, check_same_cluster, found, join
 from twistedetcd.cluster.member import Member
 from twistedetcd.cluster.version import Version, check_joinable
 from twistedetcd.config import ETCD_VERSION, Config
@@ -55,17 +55,19 @@ async def enter(config: Config, get: Get) -> Entrance | None:
 
     Raises:
         ConfigError: It is not one of those that its flags name.
-        MemberError: Nobody says who the members are; they are others than its flags say, or act as a version
-            that is not known here; or this member has been part of the cluster before.
+        MemberError: Nobody says who the members are; they are others than its flags say, or of another
+            cluster, or act as a version that is not known here; or this member has been part of the cluster
+            before.
     """
     if config.initial_cluster_state == "existing":
         return await _join(config, get)
     founding = found(config)
     try:
-        members, _ = await _members(_others(config), get)
+        members, number = await _members(_others(config), get)
     except UnreachedError:
         return None  # nobody is there yet: as it should be
     check_new(founding, members)
+    check_same_cluster(founding, members, number)
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twistedetcd.cluster.founding import check_new, found, join
+from twistedetcd.cluster.founding import check_new, check_same_cluster, found, join
 from twistedetcd.cluster.members import Member
 from twistedetcd.config import Config, parse
 from twistedetcd.errors import ConfigError, MemberError
@@ -104,6 +104,18 @@ class FoundTests(SynchronousTestCase):
         served = entrance.ourselves._replace(client_urls=("http://a:2",))
         error = self.assertRaises(MemberError, check_new, entrance, [*other, served])
         self.assertIn(f"member {served.id:x} has already been bootstrapped", str(error))
+
+    def test_another_cluster(self) -> None:
+        """Where there is a cluster already, one with another token or other members is not founded."""
+        entrance = found(config(cluster="m1=http://a:1,m2=http://b:1"))
+        check_same_cluster(entrance, entrance.members, entrance.cluster_id)
+        error = self.assertRaises(MemberError, check_same_cluster, entrance, entrance.members, 0xABC)
+        self.assertEqual(
+            "cluster ID mismatch: --initial-cluster and --initial-cluster-token make cluster "
+            f"{entrance.cluster_id:x}, and at {' '.join(one.peer_urls[0] for one in entrance.members)} there "
+            "is cluster abc",
+            str(error),
+        )
 
 
 class JoinTests(SynchronousTestCase):

@@ -65,6 +65,26 @@ def check_new(entrance: Entrance, members: Sequence[Member]) -> None:
         )
 
 
+def check_same_cluster(entrance: Entrance, members: Sequence[Member], number: int) -> None:
+    """
+    Refuse to found a cluster where there is another one: its members and this one would never talk.
+
+    Args:
+        entrance: What `found` gave.
+        members: The members of the one that is there.
+        number: Its id.
+
+    Raises:
+        MemberError: It is another one.
+    """
+    if number != entrance.cluster_id:
+        raise MemberError(
+            f"cluster ID mismatch: --initial-cluster and --initial-cluster-token make cluster "
+            f"{entrance.cluster_id:x}, and at {' '.join(url for one in members for url in one.peer_urls)} "
+            f"there is cluster {number:x}"
+        )
+
+
 def join(config: Config, members: Sequence[Member], number: int) -> Entrance:
     """
     Join a cluster that is there.
