@@ -30,6 +30,7 @@ from twistedetcd.cluster.version import Version, check_not_older
 from twistedetcd.config import ETCD_VERSION, Config
 from twistedetcd.errors import BackendError, MemberError, WALSnapshotError
 from twistedetcd.files.probe import median_sync_seconds
+from twistedetcd.flagtable import PEER_URL
 from twistedetcd.images import Images
 from twistedetcd.interfaces import IWAL, IBackend, IBackendFactory, IFiles, RunInThread, Work
 from twistedetcd.lease.lessor import Lessor
@@ -45,6 +46,7 @@ from twistedetcd.server.bootstrap import (
     AppliedMark,
     check_identity,
     check_log_covers,
+    check_place,
     is_member,
     new_raft,
     read_mark,
@@ -181,6 +183,10 @@ class Disk:
             raise self._contradiction(error) from error
         if known or self.cluster.is_removed(number):
             check_identity(self.cluster, number)
+        advertised = self._config.initial_advertise_peer_urls
+        # By default nobody has said where it is; and where a new cluster is forced, the others are none.
+        if advertised != (PEER_URL,) and not self._config.force_new_cluster:
+            check_place(self.cluster, number, advertised)
 
     def _force_new_cluster(self, recovered: Recovered) -> None:
         """Have the log say that there is nobody else, before anybody reads it."""

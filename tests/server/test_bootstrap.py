@@ -20,7 +20,14 @@ from twistedetcd.raft.types import (
     Role,
     Snapshot,
 )
-from twistedetcd.server.bootstrap import AppliedMark, check_identity, is_member, new_raft, restarted_raft
+from twistedetcd.server.bootstrap import (
+    AppliedMark,
+    check_identity,
+    check_place,
+    is_member,
+    new_raft,
+    restarted_raft,
+)
 
 ONE, TWO, THREE = (Member(n, (f"http://m{n}:2380",), name=f"m{n}") for n in (1, 2, 3))
 ADD, LEARN, REMOVE = (
@@ -84,6 +91,17 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual([False, True, True, False, False], found)
         self.assertEqual([True, True], [is_member(n, begin, self.log, 11) for n in (1, 2)])
         self.assertFalse(is_member(1, Snapshot(), [], 0))
+
+    def test_data_of_another(self) -> None:
+        """Who is where the cluster has another member has got the data of the wrong one."""
+        cluster = Cluster(Pending(MemoryBackend()))
+        cluster.apply(ConfChange(0, ADD, 1, ONE.to_json()))
+        cluster.apply(ConfChange(0, ADD, 2, TWO.to_json()))
+        for urls in (ONE.peer_urls, ("http://elsewhere:1",), (*TWO.peer_urls, *ONE.peer_urls)):
+            check_place(cluster, 1, urls)
+        check_place(cluster, 3, TWO.peer_urls)
+        error = self.assertRaises(MemberError, check_place, cluster, 1, TWO.peer_urls)
+        self.assertIn("says that this is member 2: is it the data of another member?", str(error))
 
     def test_removed(self) -> None:
         """A member that was removed does not start again."""

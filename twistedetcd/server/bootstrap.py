@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from twistedetcd.cluster.members import Cluster, Member
+from twistedetcd.cluster.urls import same_places
 from twistedetcd.errors import BackendError, MemberError, MemberRemovedError
 from twistedetcd.interfaces import IOverlay
 from twistedetcd.raft.changebytes import decode_change
@@ -207,3 +208,27 @@ def check_identity(cluster: Cluster, member_id: int) -> None:
         raise MemberRemovedError
     if cluster.members and cluster.member(member_id) is None:
         raise MemberError(f"the log is that of member {member_id:x}, which the backend does not know")
+
+
+def check_place(cluster: Cluster, member_id: int, advertised: Sequence[str]) -> None:
+    """
+    Refuse the data of another member, which would be there twice, each with a vote of its own.
+
+    Args:
+        cluster: What the backend has.
+        member_id: Whose data it is.
+        advertised: Where this member is, by its flags; where it says nothing of that, nothing is checked.
+
+    Raises:
+        MemberError: That is where the cluster has somebody else.
+    """
+    ourselves = cluster.member(member_id)
+    if ourselves is None or set(ourselves.peer_urls) & set(advertised):
+        return
+    for member in cluster.members:
+        if same_places(member.peer_urls, advertised):
+            raise MemberError(
+                f"the data is that of member {member_id:x}, at {','.join(ourselves.peer_urls)}, and "
+                f"--initial-advertise-peer-urls says that this is member {member.id:x}: is it the data of "
+                "another member?"
+            )
