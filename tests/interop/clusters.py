@@ -18,6 +18,7 @@ from tests.certificates import Authority
 from tests.interop.servers import (
     ENVIRONMENT,
     READY,
+    READY_SECONDS_MAX,
     Server,
     call,
     etcdctls,
@@ -78,7 +79,8 @@ class Members:
         names: Of the founders.
         flags: What each is started with beside the addresses.
         program: What to run instead of ours.
-        tls: Whether members show each other certificates and demand them.
+        tls: Whether members speak TLS to each other,
+        certificates: and show certificates of the authority, and demand them.
         proxied: Gives the port of a proxy before a member, by its name and the port behind.
 
     Attributes:
@@ -93,6 +95,7 @@ class Members:
         flags: Sequence[str] = (),
         program: Sequence[str] = (),
         tls: bool = True,
+        certificates: bool = True,
         proxied: Callable[[str, int], int] = lambda name, port: port,
     ) -> None:
         self.home = Path(directory).absolute()
@@ -100,6 +103,7 @@ class Members:
         self.authority = Authority(self.home / "certificates")
         self.ports: dict[str, Ports] = {}
         self.scheme = "https" if tls else "http"
+        self._certificates = tls and certificates
         self._flags = flags
         self._program = program or [script("twistedetcd")]
         self._proxied = proxied
@@ -140,7 +144,7 @@ class Members:
                 f"--advertise-client-urls={client_url}",
                 f"--listen-peer-urls={self.scheme}://127.0.0.1:{ports.peer}",
                 f"--initial-advertise-peer-urls={self.peer_url(name)}",
-                *(self.tls_flags(name) if self.scheme == "https" else ()),
+                *(self.tls_flags(name) if self._certificates else ()),
                 *self._flags,
                 *flags,
             ],
@@ -275,23 +279,46 @@ class Members:
         members = self.members()
         return int((members.get(name) or members[self.peer_url(name)]).ID)
 
-    def etcdctl(
+    def begin_etcdctl(
         self, *arguments: str, version: str = "", endpoints: Iterable[str] = ()
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> subprocess.Popen[str]:
         """Run a command, of the oldest client there is, which knows all members."""
         if not etcdctls():
             raise SkipTest("needs etcdctl")
         program = etcdctls()[version or min(etcdctls())]
         known = ",".join(self.servers[name].endpoint for name in endpoints or self.servers)
-        return subprocess.run(
+        return subprocess.Popen(
             [program, f"--endpoints={known}", *arguments],
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=COMMAND_SECONDS_MAX,
             env={**ENVIRONMENT, "ETCDCTL_API": "3"},
         )
 
+    def etcdctl(
+        self, *arguments: str, version: str = "", endpoints: Iterable[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one to its end."""
+        process = self.begin_etcdctl(*arguments, version=version, endpoints=endpoints)
+        stdout, stderr = process.communicate(timeout=COMMAND_SECONDS_MAX)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
     # Membership.
+
+    def wait_steady(self) -> None:
+        """Until the leader has been connected with all others for so long that it lets members be added."""
+
+        def steady() -> bool:
+            name = self.leader()
+            taken = MemberAddRequest(peerURLs=[self.peer_url(name)])
+            try:
+                self.servers[name].call(MEMBER_ADD, taken, CHANGE_SECONDS_MAX)
+            except grpc.RpcError as error:
+                return bool(error.details() == "etcdserver: Peer URLs already exists")
+            return False
+
+        wait_until(steady, "members to be steady")
 
     def _change(self, path: str, request: Any) -> Any:
         """Ask for a change until it is not refused for the moment: right after another one it may be."""
@@ -389,6 +416,7 @@ class Load:
         self.by: dict[str, int] = {}
         self.refused: dict[tuple[str, str], int] = {}
         self._members = members
+        self._count = 0
         self._grown = Condition()
         self._writers: dict[str, tuple[Thread, Event]] = {}
         self.write_through(*members.servers)
@@ -397,7 +425,10 @@ class Load:
         """Begin to write through further members."""
         for name in names:
             over = Event()
-            writer = Thread(target=self._write, args=(name, self._members[name].endpoint, over))
+            self._count += 1
+            prefix = b"%b-%d" % (name.encode(), self._count)  # no key is put twice
+            endpoint = self._members[name].endpoint
+            writer = Thread(target=self._write, args=(name, prefix, endpoint, over))
             self.by.setdefault(name, 0)
             self._writers[name] = writer, over
             writer.start()
@@ -435,11 +466,11 @@ class Load:
                     f"{self.refused}"
                 )
 
-    def _write(self, name: str, endpoint: str, over: Event) -> None:
+    def _write(self, name: str, prefix: bytes, endpoint: str, over: Event) -> None:
         count = 0
         with open_channel(endpoint) as channel:
             while not over.is_set():
-                key = b"%b-%d" % (name.encode(), count)
+                key = b"%b-%d" % (prefix, count)
                 count += 1
                 try:
                     answer = call(channel, PUT, PutRequest(key=key, value=key), PUT_SECONDS_MAX)
@@ -471,6 +502,13 @@ class ClusterCase(SynchronousTestCase):
         load = Load(self.members)
         self.addCleanup(load.stop)
         return load
+
+    def end_of(self, server: Server, *flags: str) -> tuple[int, str]:
+        """Its status and log once it has ended by itself, after a start with flags if it does not run."""
+        process = server.process or server.run(*flags)
+        status = process.wait(READY_SECONDS_MAX)
+        server.stop(SIGKILL)
+        return status, server.log.read_text()
 
     def settle(self, load: Load) -> None:
         """End the writing: every live member has what was acknowledged, and all have the same."""
