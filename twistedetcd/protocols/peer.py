@@ -230,7 +230,7 @@ class PeerConnection(TwistedProtocol):
         return theirs
 
     def _no_greeting(self) -> None:
-        self.hang_up(Refused("silence", f"it did not say who it is within {GREETING_SECONDS:g} s"))
+        self.hang_up(Refused("greeting", f"it did not say who it is within {GREETING_SECONDS:g} s"))
         self.transport.abortConnection()  # also if it does not take our refusal
 
     def _watch(self) -> None:
