@@ -94,7 +94,7 @@ async def _members(urls: Sequence[str], get: Get) -> tuple[list[Member], int]:
             page = await get(f"{url}/members")
             return _read_members(page)
         except UnreachedError as error:
-            _log.info("{url} does not say who the members are: {why}", url=url, why=str(error))
+            _log.info("{url} does not say who the members are: {reason}", url=url, reason=str(error))
             why.append(f"{url}: {error}")
     raise UnreachedError(
         "could not retrieve cluster information from the given URLs" + "".join(f"; {one}" for one in why)
@@ -120,5 +120,5 @@ async def _cluster_version(member: Member, get: Get) -> Version | None:
             page = await get(f"{url}/version")
             return Version.parse(str(json.loads(page.body)["etcdcluster"]))
         except (UnreachedError, ValueError, TypeError, LookupError, RecursionError) as error:
-            _log.info("{url} does not say the cluster's version: {why}", url=url, why=str(error))
+            _log.info("{url} does not say the cluster's version: {reason}", url=url, reason=str(error))
     return None

@@ -87,7 +87,7 @@ class TCPNetwork:
         return SecureFactory(server, factory, self._refused, self._reactor)
 
     def _refused(self, host: str, reason: str) -> None:
-        self._log.warn("rejected connection on peer endpoint from {who}: {why}", who=host, why=reason)
+        self._log.warn("rejected connection on peer endpoint from {who}: {reason}", who=host, reason=reason)
 
     def endpoint(self, url: str) -> IStreamClientEndpoint:
         """Where a peer URL leads."""

@@ -139,4 +139,4 @@ class PeerPortFactory(Factory):
         """Log that somebody was refused, once."""
         who = str(getattr(address, "host", address))  # the port is another one each time
         if self._complaints.is_new(who, why):
-            _log.warn("rejected connection on peer endpoint from {who}: {why}", who=who, why=why)
+            _log.warn("rejected connection on peer endpoint from {who}: {reason}", who=who, reason=why)

@@ -320,7 +320,7 @@ class PeerTransport:
         if self._receiver is not None:
             if not delivered:
                 self._log.warn(
-                    "A snapshot did not reach member {peer:x}: {why}", peer=outgoing.member, why=why
+                    "A snapshot did not reach member {peer:x}: {reason}", peer=outgoing.member, reason=why
                 )
             self._call_later(self._receiver.snapshot_sent, outgoing.member, delivered)
 
@@ -445,7 +445,9 @@ class PeerTransport:
             self._lost(peer)
         text = why.text if isinstance(why, Refused) else why.getErrorMessage()
         if self._complaints.is_new(f"{member:x}", text):
-            self._log.warn("Member {peer:x} is not reached at {url}: {why}", peer=member, url=url, why=text)
+            self._log.warn(
+                "Member {peer:x} is not reached at {url}: {reason}", peer=member, url=url, reason=text
+            )
         if isinstance(why, Refused) and why.word == REMOVED:
             self._receiver.removed()
 
