@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twistedetcd.backends.memory import MemoryBackend
 from twistedetcd.cluster.members import Cluster, Member
-from twistedetcd.errors import MemberRemovedError
+from twistedetcd.errors import MemberError, MemberRemovedError
 from twistedetcd.mvcc.pending import Pending
 from twistedetcd.raft.changebytes import decode_change, encode_change
 from twistedetcd.raft.types import (
