@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from twistedetcd.cluster.founding import Entrance
+from twistedetcd.cluster.founding import Entrance, found
 from twistedetcd.cluster.member import member_id
 from twistedetcd.config import Config, parse
 from twistedetcd.entering import enter, must_ask
@@ -81,8 +81,9 @@ class FoundTests(EnterCase):
     def test_others_wait_for_it(self) -> None:
         """The others wait for it: it begins, too."""
         number = member_id((URLS["a"],), "etcd-cluster")
-        waiting = [fields("a", number, clientURLs=None), fields("b", 2)]
-        self.assertIsNone(self.enter(config("a"), {f"{URLS['b']}/members": waiting}))
+        waiting = json.dumps([fields("a", number, clientURLs=None), fields("b", 2)]).encode()
+        page = Page(waiting, {"x-etcd-cluster-id": f"{found(config('a')).cluster_id:x}"})
+        self.assertIsNone(self.enter(config("a"), {f"{URLS['b']}/members": page}))
         self.assertEqual(1, len(self.others.asked))
 
     def test_been_there(self) -> None:
@@ -92,6 +93,11 @@ class FoundTests(EnterCase):
             f"member {number:x} has already been bootstrapped",
             self.refused(config("a"), {f"{URLS['c']}/members": [fields("a", number)]}),
         )
+
+    def test_another_cluster(self) -> None:
+        """Where there is another cluster none is founded: their members would never talk."""
+        others = {f"{URLS['b']}/members": [fields("b", 2)]}
+        self.assertIn("cluster ID mismatch", self.refused(config("a"), others))
 
     def test_not_named(self) -> None:
         """Flags that do not name it are refused before anybody is asked."""

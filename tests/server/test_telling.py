@@ -21,6 +21,8 @@ ONE, TWO, THREE = 1, 2, 3
 class TellingTests(SynchronousTestCase):
     """Appends leave before the leader's own save; what is committed is told after clients are answered."""
 
+    shipping = False
+
     def setUp(self) -> None:
         self.clock, self.wal = Clock(), HeldWAL()
         self.events: list[Any] = []
