@@ -11,7 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from twistedetcd import wire
 from twistedetcd.pb import raft_pb2, record_pb2, snap_pb2
 from twistedetcd.raft.types import (
-    ConfChange,
     ConfState,
     Entry,
     HardState,
@@ -264,18 +263,6 @@ class OtherValueTests(SynchronousTestCase):
     def test_packed_ids(self) -> None:
         """A parser takes repeated numbers packed, too."""
         self.assertEqual(ConfState(voters=(1, 300)), wire.decode_conf_state(bytes.fromhex("0a0301ac02")))
-
-    @given(st.builds(ConfChange, numbers, st.integers(0, 3), numbers, st.binary(max_size=40)))
-    @several
-    def test_conf_change(self, value: ConfChange) -> None:
-        """Id, type and node always; context only when there is any."""
-        data = wire.encode_conf_change(value)
-        kind: Any = value.type
-        message = raft_pb2.ConfChange(id=value.id, type=kind, node_id=value.node_id)
-        if value.context:
-            message.context = value.context
-        self.assertEqual(message.SerializeToString(), data)
-        self.assertEqual(value, wire.decode_conf_change(data))
 
     @given(st.builds(wire.SnapshotRecord, numbers, numbers, conf_states))
     @several

@@ -897,6 +897,28 @@ class IPeerTransport(Interface):
         """Since when, in seconds of the clock, a peer has been heard; ``None`` if it is not heard now."""
 
 
+class PeerStatistics(NamedTuple):
+    """What there has been between a member and a peer, since the member's start."""
+
+    active: bool
+    """Whether all connections to the peer are there."""
+    sent_bytes: int
+    received_bytes: int
+    sent_failures: int
+    """How often something for it was dropped."""
+    round_trips: Sequence[tuple[float, int]]
+    """Ways there and back: how many took at most so many seconds; the last bound is infinite."""
+    round_trip_seconds: float
+    """All of these together."""
+
+
+class IPeerObservatory(Interface):
+    """A peer transport that counts what it carries."""
+
+    def statistics() -> Mapping[int, PeerStatistics]:
+        """By peer, of those that it is to talk to now."""
+
+
 class IHTTPCarrier(Interface):
     """A peer transport on whose URLs others may speak HTTP/1.1 too, as they do with etcd's."""
 

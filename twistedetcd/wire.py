@@ -17,7 +17,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from twistedetcd.raft.types import (
-    ConfChange,
     ConfState,
     Entry,
     HardState,
@@ -213,23 +212,6 @@ def decode_conf_state(data: bytes) -> ConfState:
             groups[number - 1].extend([value] if isinstance(value, int) else _packed(value))
     voters, learners, outgoing, following = map(tuple, groups)
     return ConfState(voters, learners, outgoing, following, auto_leave)
-
-
-def encode_conf_change(change: ConfChange) -> bytes:
-    """Encode the data of an entry of type CONF_CHANGE."""
-    encoded = b"\x08" + varint(change.id) + b"\x10" + varint(change.type) + b"\x18" + varint(change.node_id)
-    return encoded + _field(b"\x22", change.context) if change.context else encoded
-
-
-def decode_conf_change(data: bytes) -> ConfChange:
-    """
-    Decode the data of an entry of type CONF_CHANGE.
-
-    Raises:
-        ValueError: The bytes are not such a change.
-    """
-    (change_id, kind, node_id), context = _decode(data, "conf change", numbers=3, payload=True)
-    return ConfChange(change_id, kind, node_id, context or b"")
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:

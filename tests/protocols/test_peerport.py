@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -388,7 +389,6 @@ class DialingTests(PeerPortCase):
         """It is known how long the way there and back takes."""
         accepted = self.listener(THEIRS)
         self.transport.add_peer(THEIRS, ("http://x/2222",))
-        self.assertIsNone(self.transport.round_trip_seconds(THEIRS))
         self.clock.advance(0.05)
         welcome = frame(Kind.WELCOME, Hello(CLUSTER, THEIRS, OURS, Lane.URGENT, "").encode())
         self.say(accepted[0], welcome)
@@ -396,6 +396,31 @@ class DialingTests(PeerPortCase):
         [ping] = [body for kind, body in accepted[0].frames if kind is Kind.PING]
         self.clock.advance(0.2)
         self.say(accepted[0], frame(Kind.PONG, ping))
-        measured = self.transport.round_trip_seconds(THEIRS)
-        assert measured is not None
-        self.assertTrue(0.2 < measured < 0.4, measured)
+        statistics = self.transport.statistics()[THEIRS]
+        self.assertTrue(0.2 < statistics.round_trip_seconds < 0.4, statistics)
+        counts = dict(statistics.round_trips)
+        self.assertEqual((0, 1, 1), (counts[0.2048], counts[0.4096], counts[inf]))
+
+    def test_counted(self) -> None:
+        """What is sent to a peer and comes from it is counted, and what is dropped."""
+        accepted = self.listener(THEIRS)
+        self.transport.add_peer(THEIRS, ("http://x/2222",))
+        self.clock.advance(0.05)
+        self.assertFalse(self.transport.statistics()[THEIRS].active)
+        for one in accepted:
+            self.say(one, frame(Kind.WELCOME, Hello(CLUSTER, THEIRS, OURS, Lane.URGENT, "").encode()))
+        self.transport.send([MESSAGE._replace(to=THEIRS, sender=OURS)])
+        sent = len(frame(Kind.MESSAGE, encode_message(MESSAGE._replace(to=THEIRS, sender=OURS))))
+        self.say(accepted[0], frame(Kind.PONG, bytes(8)))
+        statistics = self.transport.statistics()[THEIRS]
+        self.assertEqual(
+            (True, sent, 0), (statistics.active, statistics.sent_bytes, statistics.sent_failures)
+        )
+        self.assertGreaterEqual(statistics.received_bytes, len(frame(Kind.PONG, bytes(8))))
+        self.network.stop_listening(THEIRS)
+        self.network.resets = True
+        self.network.cut(OURS, THEIRS)
+        self.clock.advance(3.0)
+        self.transport.send([MESSAGE._replace(to=THEIRS, sender=OURS)])
+        statistics = self.transport.statistics()[THEIRS]
+        self.assertEqual((False, 1), (statistics.active, statistics.sent_failures))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from twistedetcd.api.watch import STREAMS
 from twistedetcd.config import ETCD_VERSION
+from twistedetcd.interfaces import PeerStatistics
 from twistedetcd.server.member import EtcdServer
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
@@ -65,11 +67,34 @@ class MemberCollector(Collector):
         events = CounterMetricFamily("etcd_debugging_mvcc_events_total", "Events told, to each watch.")
         events.add_metric([], float(member.watches.delivered))
         yield events
+        yield from _peers(f"{raft.id:x}", member.clustering.peers.statistics())
         yield _named("etcd_server_id", "Who this is.", "server_id", f"{raft.id:x}")
         yield _named("etcd_server_version", "What it runs.", "server_version", ETCD_VERSION)
         if member.cluster.version:
             version = ".".join(member.cluster.version.split(".")[:2])
             yield _named("etcd_cluster_version", "What all members can do.", "cluster_version", version)
+
+
+def _peers(ourselves: str, peers: Mapping[int, PeerStatistics]) -> Iterator[Metric]:
+    """What there has been between this member and the others."""
+    active = GaugeMetricFamily(
+        "etcd_network_active_peers", "Whether it is connected.", labels=["Local", "Remote"]
+    )
+    sent = CounterMetricFamily("etcd_network_peer_sent_bytes_total", "Bytes sent.", labels=["To"])
+    received = CounterMetricFamily("etcd_network_peer_received_bytes_total", "Received.", labels=["From"])
+    failures = CounterMetricFamily("etcd_network_peer_sent_failures_total", "Times dropped.", labels=["To"])
+    times = HistogramMetricFamily(
+        "etcd_network_peer_round_trip_time_seconds", "The way there and back.", labels=["To"]
+    )
+    for number, peer in peers.items():
+        name = f"{number:x}"
+        active.add_metric([ourselves, name], float(peer.active))
+        sent.add_metric([name], float(peer.sent_bytes))
+        received.add_metric([name], float(peer.received_bytes))
+        failures.add_metric([name], float(peer.sent_failures))
+        bounds = [(floatToGoString(bound), count) for bound, count in peer.round_trips]
+        times.add_metric([name], bounds, peer.round_trip_seconds)
+    yield from (active, sent, received, failures, times)
 
 
 def _named(name: str, text: str, label: str, value: str) -> GaugeMetricFamily:

@@ -28,7 +28,7 @@ class Owner(Protocol):
 
     def taken(self, connection: PeerConnection, kind: Kind, body: bytes) -> None: ...
 
-    def heard(self, connection: PeerConnection) -> None: ...
+    def heard(self, connection: PeerConnection, received_bytes: int) -> None: ...
 
     def round_trip(self, connection: PeerConnection, seconds: float) -> None: ...
 
@@ -178,8 +178,8 @@ class Line:
     def taken(self, connection: PeerConnection, kind: Kind, body: bytes) -> None:
         self._owner.taken(connection, kind, body)
 
-    def heard(self, connection: PeerConnection) -> None:
-        self._owner.heard(connection)
+    def heard(self, connection: PeerConnection, received_bytes: int) -> None:
+        self._owner.heard(connection, received_bytes)
 
     def round_trip(self, connection: PeerConnection, seconds: float) -> None:
         self._owner.round_trip(connection, seconds)

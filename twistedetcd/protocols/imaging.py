@@ -146,7 +146,7 @@ class OutgoingImage:
         else:
             raise FrameError(f"a frame of kind {kind.name}, while an image is on its way")
 
-    def heard(self, connection: PeerConnection) -> None:
+    def heard(self, connection: PeerConnection, received_bytes: int) -> None:
         """Other connections tell whether the peer lives."""
 
     def round_trip(self, connection: PeerConnection, seconds: float) -> None:
@@ -203,7 +203,7 @@ class IncomingImage:
     def ready(self, connection: PeerConnection) -> None:
         """Answers are short."""
 
-    def heard(self, connection: PeerConnection) -> None:
+    def heard(self, connection: PeerConnection, received_bytes: int) -> None:
         """Other connections tell whether the peer lives."""
 
     def round_trip(self, connection: PeerConnection, seconds: float) -> None:

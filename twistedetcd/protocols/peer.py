@@ -80,8 +80,8 @@ class Owner(Protocol):
             FrameError: It makes no sense; the connection is given up.
         """
 
-    def heard(self, connection: PeerConnection) -> None:
-        """Something came."""
+    def heard(self, connection: PeerConnection, received_bytes: int) -> None:
+        """So much came."""
 
     def round_trip(self, connection: PeerConnection, seconds: float) -> None:
         """How long the way there and back takes."""
@@ -178,7 +178,7 @@ class PeerConnection(TwistedProtocol):
             self.hang_up(Refused("frames", str(error)))
         else:
             if self.open:
-                self.owner.heard(self)
+                self.owner.heard(self, len(data))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._over = True

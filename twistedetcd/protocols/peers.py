@@ -9,7 +9,9 @@ who joins, an answer goes back on those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from math import inf
 from typing import Any, Protocol
 
@@ -26,7 +28,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twistedetcd.errors import MemberRemovedError, TimeoutError
-from twistedetcd.interfaces import IHTTPCarrier, IImage, IPeerTransport, IRaftReceiver
+from twistedetcd.interfaces import (
+    IHTTPCarrier,
+    IImage,
+    IPeerObservatory,
+    IPeerTransport,
+    IRaftReceiver,
+    PeerStatistics,
+)
 from twistedetcd.protocols.complaints import Complaints
 from twistedetcd.protocols.dialing import Line
 from twistedetcd.protocols.frames import FrameError, Hello, Kind, Lane, frame
@@ -39,6 +48,8 @@ from twistedetcd.wire import decode_message, encode_entry_fields, encode_message
 
 HEARD_SECONDS = 3.5
 """A peer of which nothing came for so long is not heard any more; a sign of life comes each second."""
+ROUND_TRIPS = (*(0.0001 * 2**number for number in range(16)), inf)
+"""Up to which times ways there and back are counted: those of etcd's metric."""
 REPORT_SECONDS = 1.0
 """A peer is reported unreachable no more often."""
 
@@ -83,19 +94,33 @@ class _Peer:
         self.lines = lines
         self.heard_since = self.heard_at = -inf
         self.reported_at: float | None = None
-        self.round_trip_seconds: float | None = None
+        self.sent_bytes = self.received_bytes = self.sent_failures = 0
+        self.round_trip_seconds = 0.0
+        self.round_trips = [0] * len(ROUND_TRIPS)
 
     def stop(self) -> None:
         for line in self.lines:
             line.stop()
 
-    def heard(self, now: float) -> None:
+    def statistics(self) -> PeerStatistics:
+        counts = accumulate(self.round_trips)
+        return PeerStatistics(
+            all(line.connected for line in self.lines),
+            self.sent_bytes,
+            self.received_bytes,
+            self.sent_failures,
+            list(zip(ROUND_TRIPS, counts, strict=True)),
+            self.round_trip_seconds,
+        )
+
+    def heard(self, now: float, received_bytes: int) -> None:
+        self.received_bytes += received_bytes
         if now - self.heard_at >= HEARD_SECONDS:
             self.heard_since = now
         self.heard_at = now
 
 
-@implementer(IPeerTransport, IHTTPCarrier)
+@implementer(IPeerTransport, IHTTPCarrier, IPeerObservatory)
 class PeerTransport:
     """
     One member's.
@@ -226,10 +251,9 @@ class PeerTransport:
             return None
         return peer.heard_since
 
-    def round_trip_seconds(self, member: int) -> float | None:
-        """How long the way to a peer and back takes, smoothed; ``None`` if that is not known."""
-        peer = self._peers.get(member)
-        return None if peer is None else peer.round_trip_seconds
+    def statistics(self) -> Mapping[int, PeerStatistics]:
+        """See `IPeerObservatory.statistics`."""
+        return {member: peer.statistics() for member, peer in self._peers.items()}
 
     # What is sent.
 
@@ -261,8 +285,11 @@ class PeerTransport:
             accepted = self._accepted.get((member, lane))
             if accepted is not None and member not in self._removed:
                 accepted.send(frames)
-        elif not peer.lines[lane].send(frames):
-            self._lost(peer)
+        else:
+            peer.sent_bytes += sum(map(len, frames))
+            if not peer.lines[lane].send(frames):
+                peer.sent_failures += 1
+                self._lost(peer)
 
     def _lost(self, peer: _Peer) -> None:
         """Report that something for it was lost, now and then."""
@@ -415,11 +442,11 @@ class PeerTransport:
         except MemberRemovedError:
             connection.send([frame(Kind.REMOVED)])
 
-    def heard(self, connection: PeerConnection) -> None:
+    def heard(self, connection: PeerConnection, received_bytes: int) -> None:
         assert connection.theirs is not None, "it said who it is"
         peer = self._peers.get(connection.theirs.sender)
         if peer is not None:
-            peer.heard(self._clock.seconds())
+            peer.heard(self._clock.seconds(), received_bytes)
 
     def round_trip(self, connection: PeerConnection, seconds: float) -> None:
         """Whoever dialed measures it."""
@@ -460,8 +487,8 @@ class PeerTransport:
         """How long it took to a peer and back."""
         peer = self._peers.get(member)
         if peer is not None:
-            before = peer.round_trip_seconds
-            peer.round_trip_seconds = seconds if before is None else before + (seconds - before) / 8
+            peer.round_trip_seconds += seconds
+            peer.round_trips[bisect_left(ROUND_TRIPS, seconds)] += 1
 
 
 class _Dialed:
@@ -479,8 +506,8 @@ class _Dialed:
     def taken(self, connection: PeerConnection, kind: Kind, body: bytes) -> None:
         self._transport.taken(connection, kind, body)
 
-    def heard(self, connection: PeerConnection) -> None:
-        self._transport.heard(connection)
+    def heard(self, connection: PeerConnection, received_bytes: int) -> None:
+        self._transport.heard(connection, received_bytes)
 
     def round_trip(self, connection: PeerConnection, seconds: float) -> None:
         self._transport.measured(self._member, seconds)

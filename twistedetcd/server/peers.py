@@ -30,7 +30,14 @@ from twistedetcd.errors import (
     TooManyRequestsError,
     UnsupportedError,
 )
-from twistedetcd.interfaces import IImage, IImageSink, IPeerTransport, IRaftReceiver
+from twistedetcd.interfaces import (
+    IImage,
+    IImageSink,
+    IPeerObservatory,
+    IPeerTransport,
+    IRaftReceiver,
+    PeerStatistics,
+)
 from twistedetcd.raft.types import (
     APPEND_THREAD,
     APPLY_THREAD,
@@ -165,6 +172,13 @@ class Peers:
             if self._known.get(number) != member.peer_urls:
                 self._known[number] = member.peer_urls
                 self._transport.add_peer(number, member.peer_urls)
+
+    def statistics(self) -> Mapping[int, PeerStatistics]:
+        """As `IPeerObservatory.statistics`; nothing of a transport that does not count."""
+        if not IPeerObservatory.providedBy(self._transport):
+            return {}
+        found: Mapping[int, PeerStatistics] = self._transport.statistics()
+        return found
 
     def active_since(self, member: int) -> float | None:
         """As `IPeerTransport.active_since`."""
