@@ -190,9 +190,11 @@ def call(channel: grpc.Channel, path: str, request: Any, seconds_max: float = CA
     return handle(request, timeout=seconds_max)
 
 
-def wait_until(holds: Callable[[], bool], what: str, log: Path | None = None) -> None:
+def wait_until(
+    holds: Callable[[], bool], what: str, log: Path | None = None, seconds_max: float = READY_SECONDS_MAX
+) -> None:
     """Ask again and again; only for processes, which tell nobody that they are there."""
-    limit = time.monotonic() + READY_SECONDS_MAX
+    limit = time.monotonic() + seconds_max
     while not holds():
         if time.monotonic() > limit:
             raise AssertionError(f"waited for {what}: {log.read_text() if log else ''}")
