@@ -45,6 +45,7 @@ ASK_SECONDS_MAX = 2.0  # for questions that are asked again
 CHANGE_SECONDS_MAX = 20.0
 PUT_SECONDS_MAX = 8.0  # a member's own patience is shorter
 AGAIN_SECONDS = 0.05  # a client whose put was refused tries the next one after that
+PAUSE_SECONDS = 0.01  # between two puts of one client, or members have no time for anything else
 PROGRESS_SECONDS_MAX = 30.0
 PUT = "/etcdserverpb.KV/Put"
 RANGE = "/etcdserverpb.KV/Range"
@@ -484,6 +485,7 @@ class Load:
                     self.acknowledged[key] = answer.header.revision
                     self.by[name] += 1
                     self._grown.notify_all()
+                over.wait(PAUSE_SECONDS)
 
 
 class ClusterCase(SynchronousTestCase):
