@@ -146,7 +146,7 @@ class Assembly:
             request_timeout_seconds=request_timeout_seconds(config),
             election_timeout_seconds=config.election_timeout_ms / 1000,
             compaction_pause_seconds=config.compaction_sleep_interval_seconds,
-            clustering=Options(host.transport, ETCD_VERSION, config.strict_reconfig_check),
+            clustering=Options(host.transport, ETCD_VERSION, config.strict_reconfig_check, self.turn.hurry),
             failed=host.failed,
         )
         self.turn.before_writing(member.flush)

@@ -813,6 +813,9 @@ class IRaftReceiver(Interface):
             MemberRemovedError: The sender is no member any more; the transport tells it so.
         """
 
+    def received() -> None:
+        """All that came at once was told by `receive`, a message or several; called after each such time."""
+
     def receive_snapshot(message: Message) -> IImageSink:
         """
         A snapshot begins: its message, which is not a raft message yet, and then its image.

@@ -16,6 +16,7 @@ from twistedetcd.protocols.port import (
     DEADLINE_CHECK_SECONDS,
 )
 from twistedetcd.protocols.turn import Turn
+from twistedetcd.testing.clock import SimulatedClock as Clock
 
 
 class TurnTests(Case):
@@ -86,6 +87,29 @@ class TurnTests(Case):
 
     def flush(self) -> None:
         """Of a holder that has nothing to write."""
+
+    def test_hurry(self) -> None:
+        """What others wait for is done at once, unless the turn has an end to come, or served many calls."""
+        clock, done = Clock(), list[float]()
+        turn = Turn(clock)
+        turn.before_writing(lambda: done.append(clock.seconds()))
+        turn.hurry()
+        self.assertEqual(1, len(done))
+        turn.wake()
+        turn.hurry()
+        self.assertEqual(1, len(done))
+        clock.advance(0)
+        self.assertEqual(2, len(done))
+        turn.receiving()
+        turn.hurry()
+        turn.received(self, 2)
+        self.assertEqual(2, len(done))
+        clock.advance(0)
+        turn.hurry()
+        self.assertEqual(3, len(done))
+        clock.advance(0)
+        turn.hurry()
+        self.assertEqual(5, len(done), "the turn before that had no calls")
 
     def test_work_for_the_next_turn(self) -> None:
         """Work that comes up while a turn is ended gets a turn of its own."""

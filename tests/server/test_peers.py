@@ -154,6 +154,7 @@ class PeersCase(SynchronousTestCase):
             CLUSTER,
             self.cluster,
             lambda: self.woken.append(None),
+            lambda: self.woken.append(None),
             lambda: self.lead,
             lambda: self.removed.append(None),
             lambda entry: entry.data != b"bad",
@@ -194,7 +195,10 @@ class TalkTests(PeersCase):
         """A message for this member goes to raft, and is acted upon in this turn."""
         message = Message(MessageType.HEARTBEAT, to=SELF, sender=ONE, term=1)
         self.peers.receive(message)
-        self.assertEqual(([message], 1), (self.driver.stepped, len(self.woken)))
+        self.assertEqual(([message], 0), (self.driver.stepped, len(self.woken)))
+        self.peers.received()
+        self.peers.received()
+        self.assertEqual(1, len(self.woken), "once, when all that came was told")
         self.peers.unreachable(ONE)
         self.assertEqual([ONE], self.driver.lost)
 

@@ -175,10 +175,12 @@ class PeerConnection(TwistedProtocol):
                 else:
                     self.owner.taken(self, kind, body)
         except FrameError as error:
+            was_open = self.open  # then what came before it counts
             self.hang_up(Refused("frames", str(error)))
         else:
-            if self.open:
-                self.owner.heard(self, len(data))
+            was_open = self.open
+        if was_open:
+            self.owner.heard(self, len(data))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._over = True

@@ -443,6 +443,8 @@ class PeerTransport:
             connection.send([frame(Kind.REMOVED)])
 
     def heard(self, connection: PeerConnection, received_bytes: int) -> None:
+        if self._receiver is not None:
+            self._receiver.received()
         assert connection.theirs is not None, "it said who it is"
         peer = self._peers.get(connection.theirs.sender)
         if peer is not None:

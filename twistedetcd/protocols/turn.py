@@ -45,6 +45,7 @@ class Turn:
         self._scheduled = False
         self._wrote = False  # since a call came alone
         self._last: object = None  # who brought the last call
+        self._calls = self._crowd = 0  # handed on since the last flush, and before that since the one before
 
     def before_writing(self, work: Callable[[], None]) -> None:
         """Call ``work`` at the end of each turn, before what it made is written.  It must not raise."""
@@ -55,6 +56,21 @@ class Turn:
         self._wanted = True
         if not self._gathering:
             self._schedule()
+
+    def hurry(self) -> None:
+        """
+        There is work that others wait for, and all of it is here.
+
+        It is done at once, unless this turn has an end to come anyway, or the last one served many calls:
+        then many may share the cost again.
+        """
+        self._wanted = True
+        if self._gathering:
+            return
+        if self._scheduled or self._crowd > 1:
+            self._schedule()
+        else:
+            self.flush()
 
     def write(self, holder: Flushable) -> None:
         """``holder`` has output, to be flushed once at the end of the turn."""
@@ -78,6 +94,7 @@ class Turn:
             calls: How many calls it handed on.
         """
         self._gathering = False
+        self._calls += calls
         if calls:
             alone = calls == 1 and who is self._last and not self._scheduled
             self._last = who
@@ -101,6 +118,7 @@ class Turn:
         """Do the work and write the output now."""
         self._gathering = True
         self._wanted = False
+        self._crowd, self._calls = self._calls, 0
         for work in self._work:
             work()
         self.write_out()

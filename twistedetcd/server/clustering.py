@@ -38,6 +38,8 @@ class Options(NamedTuple):
     """Of this server, as members of a cluster compare it."""
     strict_reconfiguration: bool = True
     """``--strict-reconfig-check``."""
+    hurry: Callable[[], None] | None = None
+    """See `Peers`; as what wakes the member if not given."""
 
 
 class Host(Protocol):
@@ -115,6 +117,7 @@ class Clustering:
             cluster_id,
             cluster,
             wake,
+            options.hurry or wake,
             lambda: self._lead,
             member.removed,
             member.vet,

@@ -97,6 +97,7 @@ class Peers:
         cluster_id: The cluster's.
         cluster: Who the others are.
         wake: Makes sure that what was told to raft is acted upon before this reactor turn ends.
+        hurry: The same for what other members wait for: at once, if that is of use.
         lead: Says who leads, 0 for nobody.
         removed: Called when others say that this member is no member any more.
         vet: Whether an entry that another member wants in the log may be there: once it is committed, every
@@ -117,6 +118,7 @@ class Peers:
         cluster_id: int,
         cluster: Cluster,
         wake: Callable[[], None],
+        hurry: Callable[[], None],
         lead: Callable[[], int],
         removed: Callable[[], None],
         vet: Callable[[Entry], bool],
@@ -128,6 +130,8 @@ class Peers:
         self.cluster_id = cluster_id
         self._cluster = cluster
         self._wake = wake
+        self._hurry = hurry
+        self._stepped = False
         self._lead = lead
         self._told_removed = removed
         self._vet = vet
@@ -272,10 +276,20 @@ class Peers:
             message = message._replace(entries=entries)
         self._step(message)
 
+    def received(self) -> None:
+        """See `IRaftReceiver.received`."""
+        if self._stepped:
+            self._stepped = False
+            self._hurry()
+
     def _step(self, message: Message) -> None:
         if self._driver is not None and not self._stopped:
             self._driver.step(message)
-            self._wake()
+            self._stepped = True
+
+    def _arrived(self, message: Message) -> None:
+        self._step(message)
+        self.received()
 
     def receive_snapshot(self, message: Message) -> IImageSink:
         """See `IRaftReceiver.receive_snapshot`."""
@@ -284,7 +298,7 @@ class Peers:
         if self._stopped or message.to != self.member_id or message.snapshot is None:
             raise StoppedError
         assert self._exchange is not None, "not started"
-        return self._exchange.sink(message, self._step)
+        return self._exchange.sink(message, self._arrived)
 
     def unreachable(self, member: int) -> None:
         """See `IRaftReceiver.unreachable`."""

@@ -185,6 +185,7 @@ class SimulatedTransport:
                 receiver.receive(decode_message(packet.body))
             except MemberRemovedError:
                 self.post(sender, Lane.URGENT, "removed")
+            receiver.received()
         elif kind == "removed":
             receiver.removed()
         elif kind.startswith("ask "):

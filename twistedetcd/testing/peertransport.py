@@ -162,6 +162,7 @@ class PeerTransportKit(_Case):
         self.until(lambda: len(self.at_two.messages) >= len(sent))
         self.advance(1.0)
         self.assertEqual(sent, self.at_two.messages)
+        self.assertTrue(0 < self.at_two.batches <= len(sent))
         self.assertEqual([], self.at_one.lost)
 
     def test_every_field_travels(self) -> None:

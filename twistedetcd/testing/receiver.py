@@ -19,6 +19,7 @@ class RecordingReceiver:
 
     Attributes:
         messages: Raft messages.
+        batches: How often all that came at once was told.
         lost: Peers that were reported unreachable.
         reports: What became of snapshots: to whom, and whether they were delivered.
         sinks: One for each snapshot that began.
@@ -36,6 +37,7 @@ class RecordingReceiver:
         self.cluster_id = cluster_id
         self.removed_members: set[int] = set()
         self.messages: list[Message] = []
+        self.batches = 0
         self.lost: list[int] = []
         self.reports: list[tuple[int, bool]] = []
         self.sinks: list[RecordingSink] = []
@@ -53,6 +55,9 @@ class RecordingReceiver:
     def receive(self, message: Message) -> None:
         self.messages.append(message)
         self.on_message(message)
+
+    def received(self) -> None:
+        self.batches += 1
 
     def receive_snapshot(self, message: Message) -> RecordingSink:
         if self.refusal is not None:
