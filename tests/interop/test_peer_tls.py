@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from contextlib import closing
+from random import Random
 
 from tests.certificates import Authority
 from tests.interop.clusters import MEMBER_ADD, PUT, ClusterCase, Load, Members
@@ -18,6 +19,8 @@ from twistedetcd.protocols.peer import GREETING_SECONDS
 PUTS = 10
 SOCKET_SECONDS_MAX = 3 * GREETING_SECONDS
 TRICKLE_SECONDS = 1.0
+GARBAGE_BYTES = 40_000  # longer than any line of HTTP
+SEED = 14
 REJECTED = "rejected connection on peer endpoint from 127.0.0.1: "
 Files = tuple[str, str]
 
@@ -25,9 +28,9 @@ Files = tuple[str, str]
 class PeerCase(ClusterCase):
     """A cluster under load whose term must stay."""
 
-    def begin(self, *flags: str, tls: bool = True) -> Load:
-        """Start it."""
-        self.found(flags=flags, tls=tls)
+    def begin(self, *names: str, tls: bool = True) -> Load:
+        """Start it, with three members if none are named."""
+        self.found(names or ("m1", "m2", "m3"), tls=tls)
         self.members.start()
         self.load = load = self.write()
         load.wait_for_more(PUTS, *self.members.servers)
@@ -88,7 +91,7 @@ class CertificateTests(PeerCase):
 
     def test_refused(self) -> None:
         """Without a certificate, or with one that is not good enough, nobody is let in."""
-        self.found()
+        self.found(["m1", "m2"])
         authority = self.members.authority
         for name in self.members.servers:
             authority.issue(name, ["127.0.0.1", "localhost"], cn="member")
@@ -179,7 +182,7 @@ class PortTests(PeerCase):
 
     def test_with_tls(self) -> None:
         """Plain text, garbage, half a handshake."""
-        self.begin()
+        self.begin("m1", "m2")
         for data, reason in (
             (b"GET /members HTTP/1.1\r\n\r\n", "plain text, not TLS"),
             (frame(Kind.HELLO, b"{}"), "plain text, not TLS"),
@@ -200,7 +203,7 @@ class PortTests(PeerCase):
 
     def test_without_tls(self) -> None:
         """TLS, members of other clusters, garbage, frames that are too long, and a trickle."""
-        self.begin(tls=False)
+        self.begin("m1", "m2", tls=False)
         for data, reason in (
             (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), "it speaks TLS, which is not"),
             (self.hello(0xBAD), "cluster ID mismatch: bad meets "),
@@ -218,7 +221,7 @@ class PortTests(PeerCase):
                     self.assert_hung_up(connection)
             self.wait_for_rejection(reason)
         with closing(self.dial()) as connection:
-            connection.sendall(os.urandom(1).replace(b"\0", b"x").replace(b"\x16", b"x") + os.urandom(5000))
+            connection.sendall(b"x" + Random(SEED).randbytes(GARBAGE_BYTES))
             self.assert_hung_up(connection)
         # A byte at a time, in real time: it must have said who it is before its time is over.
         with closing(self.dial()) as connection:
@@ -241,7 +244,7 @@ class PortTests(PeerCase):
 
     def test_another_cluster(self) -> None:
         """A member of another cluster, which thinks that this one is part of it, is turned away."""
-        self.begin(tls=False)
+        self.begin("m1", "m2", tls=False)
         other = Members(self.mktemp(), ["x"], tls=False)
         self.addCleanup(other.clean_up)
         other.start()
