@@ -130,8 +130,8 @@ class GreetingTests(PeerPortCase):
         self.say(stranger, b" /")
         self.assertEqual(b"you said GETyou said  /", stranger.received)
 
-    def test_refused(self) -> None:
-        """Who is not to be talked to is told why; it is logged once, however often it comes back."""
+    def test_kf_10_refused(self) -> None:
+        """Who is not to be talked to, or wants somebody else, is told why; it is logged once."""
         self.receiver.removed_members.add(OTHER)
         for fields, word, text in (
             ({"cluster": 0xC2}, "cluster", "cluster ID mismatch: c2 meets c1"),
