@@ -475,8 +475,9 @@ class FsyncTests(ServiceCase):
 
     @inlineCallbacks
     def test_auto_measures(self) -> Any:
-        """A disk that takes more than the limit gets a thread, and the log says so; a fast one does not."""
-        for seconds, place in ((0.0051, "a thread"), (0.0049, "the reactor, unless the disk is busy")):
+        """A disk that takes more than the limit begins with a thread, and says so; a fast one does not."""
+        thread, here = "a thread, while it takes so long", "the reactor, unless the disk is busy"
+        for seconds, place in ((0.0051, thread), (0.0049, here)):
             self.patch(disk, "median_sync_seconds", lambda *_, seconds=seconds: seconds)
             with capturedLogs() as events:
                 etcd = yield self.started()
@@ -485,7 +486,7 @@ class FsyncTests(ServiceCase):
             wal: Any = etcd.member.node._wal
             for running in (0, 1):
                 self.patch(etcd, "_running", running)
-                self.assertEqual(place == "a thread" or running > 0, wal._where() is not None)
+                self.assertEqual(place == thread or running > 0, wal._where() is not None)
             etcd._running = 0
             yield etcd.stopService()
 

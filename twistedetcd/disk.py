@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain
+from math import inf
 
 from google.protobuf.message import DecodeError
 from twisted.internet.defer import execute
@@ -54,12 +55,11 @@ from twistedetcd.server.bootstrap import (
 )
 from twistedetcd.server.forcing import force_new_cluster
 from twistedetcd.snap.files import SnapshotFiles
-from twistedetcd.wal.log import SegmentedWAL
+from twistedetcd.wal.log import BUSY_SECONDS, BUSY_SYNC_SECONDS, SegmentedWAL
 from twistedetcd.wal.opening import LogOptions, exists
 from twistedetcd.wal.reading import Recovered, vouched_snapshots
 from twistedetcd.wire import Metadata, decode_metadata, encode_metadata
 
-REACTOR_SYNC_SECONDS_MAX = 0.005  # a disk slower than this would hold up everything else in the reactor
 CHECKPOINT_SECONDS = 300.0  # how often what remains of a long lease is noted, if it is at all
 _UINT64 = 2**64 - 1
 _log = Logger()
@@ -380,30 +380,31 @@ def log_options(
         disk_busy: Whether threads of ours write much just now, so that a sync may take long on any disk.
         directory: An existing directory on the log's disk.
     """
-    always_apart = _syncs_in_thread(config, files, clock, directory)
+    apart_until = _apart_until(config, files, clock, directory)
     return LogOptions(
         run_in_worker=run_in_worker,
         run_sync=None if config.fsync_in == "reactor" or config.unsafe_no_fsync else run_sync,
-        disk_busy=lambda: always_apart or disk_busy(),
+        disk_busy=lambda: clock.seconds() < apart_until or disk_busy(),
         unsafe_no_sync=config.unsafe_no_fsync,
         seconds=clock.seconds,
     )
 
 
-def _syncs_in_thread(config: Config, files: IFiles, clock: IReactorTime, directory: str) -> bool:
+def _apart_until(config: Config, files: IFiles, clock: IReactorTime, directory: str) -> float:
+    """Until when syncs go to a thread whatever they take; the log itself goes on from there."""
     if config.fsync_in != "auto" or config.unsafe_no_fsync:
-        return config.fsync_in == "thread"
+        return inf if config.fsync_in == "thread" else -inf
     try:
         seconds = median_sync_seconds(files, directory, clock.seconds)
     except OSError:
-        return False  # the log will meet the same, and say which of its files it is about
-    in_thread = seconds > REACTOR_SYNC_SECONDS_MAX
+        return -inf  # the log will meet the same, and say which of its files it is about
+    is_slow = seconds > BUSY_SYNC_SECONDS
     _log.info(
         "A sync of the log takes {milliseconds} ms: it is waited for in {place}",
         milliseconds=round(seconds * 1000, 3),
-        place="a thread" if in_thread else "the reactor, unless the disk is busy",
+        place="a thread, while it takes so long" if is_slow else "the reactor, unless the disk is busy",
     )
-    return in_thread
+    return clock.seconds() + BUSY_SECONDS if is_slow else -inf
 
 
 def open_backend(spec: str, directory: str) -> IBackend:

@@ -28,8 +28,8 @@ from twistedetcd.wire import SnapshotRecord, encode_entries, encode_hard_state, 
 
 SLOW_SYNC_SECONDS = 1.0
 """A sync that takes longer is told to the operator."""
-BUSY_SYNC_SECONDS = 0.01
-"""After a sync that took longer than this others use the disk, too, and the next one may take a second:"""
+BUSY_SYNC_SECONDS = 0.005
+"""After a sync that took longer the disk is slow, or others use it, and the next may take a second:"""
 BUSY_SECONDS = 10.0
 """for so long none is waited for where it would hold up everything else."""
 
