@@ -169,7 +169,6 @@ def open_channel(endpoint: str) -> grpc.Channel:
             ("grpc.enable_http_proxy", 0),
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.initial_reconnect_backoff_ms", RECONNECT_MILLISECONDS),
-            ("grpc.min_reconnect_backoff_ms", RECONNECT_MILLISECONDS),
             ("grpc.max_reconnect_backoff_ms", RECONNECT_MILLISECONDS),
         ],
     )
