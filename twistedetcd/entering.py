@@ -77,8 +77,9 @@ async def _join(config: Config, get: Get) -> Entrance:
     except UnreachedError as error:
         raise MemberError(f"cannot fetch cluster info from peer urls: {error}") from error
     entrance = join(config, members, number)
-    clusters = {member.id: await _cluster_version(member, get) for member in members}
-    check_joinable(clusters, Version.parse(ETCD_VERSION), entrance.ourselves.id)
+    others = [member for member in members if member.id != entrance.ourselves.id]
+    clusters = [await _cluster_version(member, get) for member in others]
+    check_joinable(clusters, Version.parse(ETCD_VERSION))
     return entrance
 
 

@@ -7,7 +7,7 @@ What follows an hyphen or a plus sign in a version is read and dropped: nothing 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from twistedetcd.errors import MemberError
@@ -68,19 +68,18 @@ def decide(servers: Mapping[int, Version | None], current: Version | None) -> Ve
     return lowest if lowest is not None and lowest > current else None
 
 
-def check_joinable(clusters: Mapping[int, Version | None], own: Version, ourselves: int) -> None:
+def check_joinable(clusters: Sequence[Version | None], own: Version) -> None:
     """
     Refuse to join a cluster that acts as a version that we do not know.
 
     Args:
-        clusters: The cluster version as each member knows it, by its id; ``None`` if it did not answer.
+        clusters: The cluster version as each other member knows it; ``None`` if it did not answer.
         own: Our server version.
-        ourselves: Our own id, whose version does not count.
 
     Raises:
         MemberError: One of them is out of our range, or none is known.
     """
-    known = [version for number, version in clusters.items() if version is not None and number != ourselves]
+    known = [version for version in clusters if version is not None]
     if not known or min(known) < OLDEST or max(known) > own.release:
         found = ", ".join(sorted(set(map(str, known)))) or "unknown"
         raise MemberError(

@@ -14,7 +14,8 @@ from twistedetcd.errors import Code
 from twistedetcd.pb.membership_pb2 import ClusterMemberAttrSetRequest
 from twistedetcd.server.wait import Waiter
 
-AGAIN_SECONDS = 0.1
+AGAIN_SECONDS = 1.0
+"""It is proposed again after so long: on its way to a leader it may get lost, and twice does no harm."""
 
 
 class Publishing:
@@ -55,6 +56,7 @@ class Publishing:
         self._timer = None
         if self.done:
             return
+        self._timer = self._clock.callLater(AGAIN_SECONDS, self.start)
         attributes = ClusterMemberAttrSetRequest(member_ID=self._identity.id)
         attributes.member_attributes.name = self._identity.name
         attributes.member_attributes.client_urls.extend(self._identity.client_urls)
@@ -72,6 +74,5 @@ class Publishing:
 
     def fail(self, code: Code, message: str) -> None:
         """See `Waiter`."""
-        if not self._stopped:
+        if not self._stopped and not self.done:
             self._log.warn("Could not publish what this member is called: {reason}", reason=message)
-            self._timer = self._clock.callLater(AGAIN_SECONDS, self.start)
