@@ -37,7 +37,7 @@ class PublishingTests(SynchronousTestCase):
         self.proposed.append(message)
 
     def test_again(self) -> None:
-        """What got lost on its way to a leader is not waited for: it is proposed again until it is applied."""
+        """What got lost on its way to a leader is not waited for: it is proposed until it is applied."""
         self.clock.pump([AGAIN_SECONDS] * 3)
         self.assertEqual(4, len(self.proposed))
         self.assertEqual("a", self.proposed[-1].member_attributes.name)
