@@ -9,10 +9,7 @@ who joins, an answer goes back on those.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
-from math import inf
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
@@ -40,18 +37,12 @@ from twistedetcd.protocols.complaints import Complaints
 from twistedetcd.protocols.dialing import Line
 from twistedetcd.protocols.frames import FrameError, Hello, Kind, Lane, frame
 from twistedetcd.protocols.imaging import IncomingImage, OutgoingImage
+from twistedetcd.protocols.known import Peer
 from twistedetcd.protocols.peer import PeerConnection, Refused
 from twistedetcd.protocols.peerport import PeerPortFactory
 from twistedetcd.protocols.questions import Questions
 from twistedetcd.raft.types import Message, MessageType
 from twistedetcd.wire import decode_message, encode_entry_fields, encode_message
-
-HEARD_SECONDS = 3.5
-"""A peer of which nothing came for so long is not heard any more; a sign of life comes each second."""
-ROUND_TRIPS = (*(0.0001 * 2**number for number in range(16)), inf)
-"""Up to which times ways there and back are counted: those of etcd's metric."""
-REPORT_SECONDS = 1.0
-"""A peer is reported unreachable no more often."""
 
 _URGENT = frozenset(
     {
@@ -83,41 +74,6 @@ class Network(Protocol):
 
     def endpoint(self, url: str) -> IStreamClientEndpoint:
         """Where a peer URL leads; an attempt to connect must end by itself."""
-
-
-class _Peer:
-    """A member to talk to."""
-
-    def __init__(self, member: int, urls: tuple[str, ...], lines: Sequence[Line]) -> None:
-        self.member = member
-        self.urls = urls
-        self.lines = lines
-        self.heard_since = self.heard_at = -inf
-        self.reported_at: float | None = None
-        self.sent_bytes = self.received_bytes = self.sent_failures = 0
-        self.round_trip_seconds = 0.0
-        self.round_trips = [0] * len(ROUND_TRIPS)
-
-    def stop(self) -> None:
-        for line in self.lines:
-            line.stop()
-
-    def statistics(self) -> PeerStatistics:
-        counts = accumulate(self.round_trips)
-        return PeerStatistics(
-            all(line.connected for line in self.lines),
-            self.sent_bytes,
-            self.received_bytes,
-            self.sent_failures,
-            list(zip(ROUND_TRIPS, counts, strict=True)),
-            self.round_trip_seconds,
-        )
-
-    def heard(self, now: float, received_bytes: int) -> None:
-        self.received_bytes += received_bytes
-        if now - self.heard_at >= HEARD_SECONDS:
-            self.heard_since = now
-        self.heard_at = now
 
 
 @implementer(IPeerTransport, IHTTPCarrier, IPeerObservatory)
@@ -154,7 +110,7 @@ class PeerTransport:
         self._frame_bytes_max = frame_bytes_max
         self._complaints = Complaints(clock)
         self._receiver: IRaftReceiver | None = None
-        self._peers: dict[int, _Peer] = {}
+        self._peers: dict[int, Peer] = {}
         self._known: dict[int, tuple[str, ...]] = {}  # before it is started
         self._removed: set[int] = set()
         self._accepted: dict[tuple[int, Lane], PeerConnection] = {}
@@ -227,7 +183,7 @@ class PeerTransport:
             )
             for lane in (Lane.URGENT, Lane.BULK)
         ]
-        self._peers[member] = _Peer(member, tuple(urls), lines)
+        self._peers[member] = Peer(member, tuple(urls), lines)
         for line in lines:
             line.dial()
 
@@ -247,9 +203,7 @@ class PeerTransport:
     def active_since(self, member: int) -> float | None:
         """See `IPeerTransport.active_since`."""
         peer = self._peers.get(member)
-        if peer is None or self._clock.seconds() - peer.heard_at >= HEARD_SECONDS:
-            return None
-        return peer.heard_since
+        return None if peer is None else peer.active_since(self._clock.seconds())
 
     def statistics(self) -> Mapping[int, PeerStatistics]:
         """See `IPeerObservatory.statistics`."""
@@ -285,17 +239,12 @@ class PeerTransport:
             accepted = self._accepted.get((member, lane))
             if accepted is not None and member not in self._removed:
                 accepted.send(frames)
-        else:
-            peer.sent_bytes += sum(map(len, frames))
-            if not peer.lines[lane].send(frames):
-                peer.sent_failures += 1
-                self._lost(peer)
+        elif not peer.send(lane, frames):
+            self._lost(peer)
 
-    def _lost(self, peer: _Peer) -> None:
+    def _lost(self, peer: Peer) -> None:
         """Report that something for it was lost, now and then."""
-        now = self._clock.seconds()
-        if peer.reported_at is None or now - peer.reported_at >= REPORT_SECONDS:
-            peer.reported_at = now
+        if peer.to_be_reported(self._clock.seconds()):
             self._call_later(self._report, peer.member)
 
     def _report(self, member: int) -> None:
@@ -489,8 +438,7 @@ class PeerTransport:
         """How long it took to a peer and back."""
         peer = self._peers.get(member)
         if peer is not None:
-            peer.round_trip_seconds += seconds
-            peer.round_trips[bisect_left(ROUND_TRIPS, seconds)] += 1
+            peer.measured(seconds)
 
 
 class _Dialed:
