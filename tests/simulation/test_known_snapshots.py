@@ -17,7 +17,7 @@ from twistedetcd.pb.rpc_pb2 import (
     TxnRequest,
     TxnResponse,
 )
-from twistedetcd.raft.types import Message, MessageType
+from twistedetcd.raft.types import Message, MessageType, Snapshot
 from twistedetcd.schema import INSTALLING, META
 from twistedetcd.server import memorylog, raftnode
 from twistedetcd.server.bootstrap import read_mark
@@ -327,6 +327,36 @@ class InstallTests(SnapshotScene):
         self.serve()
         self.until(lambda: self.caught_up(away))
         self.assertEqual(1, self.installed)
+        self.assertEqual(1, len(self.hashes()))
+
+    def test_second_one_while_the_first_is_kept(self) -> None:
+        """A snapshot that comes while an earlier one is made durable waits until that one is installed."""
+        away = self.fall_behind()
+        exchange = self.assembly(away)._exchange
+        keep, gate, kept = exchange.keep, Deferred[None](), list[int]()
+
+        def slow_keep(snapshot: Snapshot) -> Deferred[None]:
+            kept.append(snapshot.index)
+            done = keep(snapshot)
+            return done if len(kept) > 1 else done.addCallback(lambda _: gate)
+
+        self.patch(exchange, "keep", slow_keep)
+        self.patch(images, "FINISH_SECONDS", 0.3)
+        hold = self.world.network.hold(lambda packet: packet.kind == "image taken")
+        self.heal()
+        self.until(lambda: len(kept) == 1)
+        for number in range(50):
+            self.begin(PutRequest(key=b"x%04d" % number, value=bytes(100)), self.leader)
+            self.run_for(0.005)
+        hold.drop()
+        self.world.network.holds.remove(hold)
+        self.run_for(0.5)
+        gate.callback(None)
+        for number in range(300):
+            self.begin(PutRequest(key=b"y%04d" % number, value=b"v"), self.leader)
+            self.run_for(0.01)
+        self.until(lambda: self.caught_up(away))
+        self.run_for(3.0)
         self.assertEqual(1, len(self.hashes()))
 
     def test_engine_that_forgets(self) -> None:

@@ -20,6 +20,7 @@ from twistedetcd.apply import request as kinds
 from twistedetcd.apply.request import Request
 from twistedetcd.errors import EtcdError, StoppedError
 from twistedetcd.interfaces import IApplier, Work
+from twistedetcd.raft.errors import InvariantError
 from twistedetcd.raft.types import Entry
 from twistedetcd.server.slices import Slices
 from twistedetcd.server.wait import Waiter, Waits
@@ -114,10 +115,16 @@ class Applying:
             Exception: An entry cannot be carried out; the member must stop.
         """
         if self._slow is None and not self._held:
+            self._check_next(entries[0])
             self._apply(iter(entries))
         else:
             self._backlog.extend(entries)
         return self.index
+
+    def _check_next(self, entry: Entry) -> None:
+        """Whatever is missing before an entry would be missing for ever."""
+        if entry.index > self.index + 1:
+            raise InvariantError(f"entry {entry.index} is to be applied after entry {self.index}")
 
     def _apply(self, entries: Iterator[Entry]) -> None:
         pending = self._pending
@@ -203,6 +210,8 @@ class Applying:
     def _apply_backlog(self) -> None:
         self._slow = None
         backlog, self._backlog = self._backlog, deque()
+        if backlog:
+            self._check_next(backlog[0])
         self._apply(iter(backlog))
         self._put_off(self.index, self.term)
 

@@ -241,7 +241,8 @@ class RaftNode:
         """Take in what another member says; what it should not have said is dropped."""
         if self._stopped:
             return
-        if message.type is MessageType.SNAP and self.applied_index < self._handed_out:
+        if message.type is MessageType.SNAP and (self._busy or self.applied_index < self._handed_out):
+            # Raft begins anew with it, so what was handed out, or is being saved, must be carried out before.
             self._held_snapshot = message  # of several, the last one is the newest
             return
         try:
