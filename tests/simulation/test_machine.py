@@ -128,6 +128,17 @@ class MachineTests(Scene):
         answered = {o.request.key for o in self.record.operations if isinstance(o.outcome, PutResponse)}
         self.assertLessEqual(answered, set(self.keys()))
 
+    def test_power_cut_at_the_end(self) -> None:
+        """Nor is it anybody's fault when the power fails while a member that was asked to stop is closed."""
+        for changes in range(12):
+            self.put(b"%d" % changes)
+            self.machine.cut_power_after(changes)
+            self.machine.stop()
+            self.world.clock.advance(2.0)
+            self.machine.crash()
+            self.serve()
+        self.assertEqual([], self.world.problems)
+
     def test_full_disk(self) -> None:
         """A member whose disk is full stops, for a reason, and serves again when there is room."""
         self.put(b"a")

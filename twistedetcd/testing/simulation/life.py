@@ -151,7 +151,7 @@ class Life:
             try:
                 self._closers.pop()()
             except OSError as error:
-                if not machine.excused:
+                if not (machine.excused or self.dead):  # dead: the power failed in the middle of it
                     machine.world.problem(machine.name, f"was not closed: {error}")
         if not self.dead:
             machine.exited("it was asked to")
