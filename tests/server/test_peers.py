@@ -39,7 +39,7 @@ from twistedetcd.raft.types import (
     Snapshot,
 )
 from twistedetcd.server import peers as module
-from twistedetcd.server.peers import CATCH_UP_SECONDS, Peers
+from twistedetcd.server.peers import AGAIN_SECONDS_MAX, CATCH_UP_SECONDS, Peers
 
 SELF, ONE, TWO = 1, 2, 3
 CLUSTER = 0xC1
@@ -305,6 +305,25 @@ class SnapshotTests(PeersCase):
         self.assertEqual(3, len(self.exchange.images))
         self.clock.advance(0)
         self.assertEqual([(ONE, True), (ONE, False)], self.driver.snapshots)
+
+    def test_again_and_again(self) -> None:
+        """To a member that does not take one the next goes out later and later, until it has taken one."""
+        pauses: list[float] = []
+        for _ in range(6):
+            begun, sent = self.clock.seconds(), len(self.exchange.images)
+            while len(self.exchange.images) == sent:
+                self.peers.send([self.message])
+                self.clock.advance(0.125)
+            pauses.append(self.clock.seconds() - begun)
+            self.exchange.images[-1].callback((Snapshot(8, 2), FakeImage()))
+            self.peers.snapshot_sent(ONE, False)
+        self.assertEqual([0.125, 0.625, 1.125, 2.125, 4.125, 5.125], pauses)
+        self.clock.advance(AGAIN_SECONDS_MAX)
+        self.peers.send([self.message])
+        self.exchange.images[-1].callback((Snapshot(8, 2), FakeImage()))
+        self.peers.snapshot_sent(ONE, True)
+        self.peers.send([self.message])
+        self.assertEqual(8, len(self.exchange.images))
 
     def test_refused_ones_do_not_count(self) -> None:
         """A snapshot that is not even begun is not one that has ended."""

@@ -49,6 +49,8 @@ from twistedetcd.raft.types import (
 )
 
 SNAPSHOTS_MAX = 16  # on their way to others at the same time
+AGAIN_SECONDS = 0.5  # to a member that did not take one: the next goes out after so long,
+AGAIN_SECONDS_MAX = 5.0  # then after twice as long, and so on up to this
 CATCH_UP_SECONDS = 30.0  # for a member that got one, before it must have asked for what comes after it
 QUESTIONS_MAX = 1000  # of this member that wait for a leader to ask
 ASK_SECONDS = 1.0  # how long one member is waited for, before whoever leads by then is asked
@@ -141,6 +143,8 @@ class Peers:
         self._known: dict[int, tuple[str, ...]] = {}
         self._sending = 0
         self._shipped_at = -inf
+        self._not_taken: dict[int, tuple[float, float]] = {}
+        """Who did not take the last one: until when there is no other, and after how long that was."""
         self._asking = 0
         self._stopped = False
         self.answers: dict[str, Answer] = {}
@@ -171,6 +175,7 @@ class Peers:
         }
         for number in [number for number in self._known if number not in members]:
             del self._known[number]
+            self._not_taken.pop(number, None)
             self._transport.remove_peer(number)
         for number, member in members.items():
             if self._known.get(number) != member.peer_urls:
@@ -213,7 +218,9 @@ class Peers:
             self._transport.send(messages)
 
     def _send_snapshot(self, message: Message) -> None:
-        if message.to not in self._known or self._sending >= SNAPSHOTS_MAX:
+        until, _ = self._not_taken.get(message.to, (-inf, 0.0))
+        too_soon = self._clock.seconds() < until
+        if message.to not in self._known or self._sending >= SNAPSHOTS_MAX or too_soon:
             self._clock.callLater(0, self._report, message.to, False)
             return
         assert self._exchange is not None, "not started"
@@ -243,7 +250,13 @@ class Peers:
 
     def _shipped(self, member: int, delivered: bool) -> None:
         self._sending -= 1
-        self._shipped_at = self._clock.seconds()
+        self._shipped_at = now = self._clock.seconds()
+        if delivered:
+            self._not_taken.pop(member, None)
+        else:
+            _, last = self._not_taken.get(member, (0.0, AGAIN_SECONDS / 2))
+            pause = min(2 * last, AGAIN_SECONDS_MAX)
+            self._not_taken[member] = now + pause, pause
         self._report(member, delivered)
 
     def _report(self, member: int, delivered: bool) -> None:
@@ -295,8 +308,10 @@ class Peers:
         """See `IRaftReceiver.receive_snapshot`."""
         if self._cluster.is_removed(message.sender):
             raise MemberRemovedError
-        if self._stopped or message.to != self.member_id or message.snapshot is None:
+        if self._stopped:
             raise StoppedError
+        if message.to != self.member_id or message.snapshot is None:
+            raise UnsupportedError(f"that is no snapshot for member {self.member_id:x}")
         assert self._exchange is not None, "not started"
         return self._exchange.sink(message, self._arrived)
 

@@ -359,7 +359,7 @@ class RaftNode:
         for message in self._unsent:
             self._untold[message.to] = message
         self._unsent = ()
-        if self._telling is None:
+        if self._telling is None and not self._stopped:
             self._telling = self._clock.callLater(TELL_SECONDS, self._tell_now)
 
     def _tell_now(self) -> None:
