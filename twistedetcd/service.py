@@ -66,6 +66,8 @@ class EtcdService(MultiService):
     """
     One member, to be put under any `MultiService` or run by twistd.
 
+    Whoever starts it stops it: its threads keep a process from ending until `stopService` is done.
+
     Args:
         config: What it is.
         reactor: Where it runs; the global one if not given.

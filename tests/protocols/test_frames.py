@@ -39,20 +39,30 @@ class FrameTests(SynchronousTestCase):
         """A frame is there with its last byte, and not before."""
         frames, data = Frames(), frame(Kind.MESSAGE, b"abc")
         for number in range(len(data) - 1):
-            self.assertEqual([], frames.receive(data[number : number + 1]))
-        self.assertEqual([(Kind.MESSAGE, b"abc")], frames.receive(data[-1:]))
+            self.assertEqual([], list(frames.receive(data[number : number + 1])))
+        self.assertEqual([(Kind.MESSAGE, b"abc")], list(frames.receive(data[-1:])))
 
     def test_too_long(self) -> None:
         """A frame that is too long is refused by its head: nothing of it is kept."""
         for length in (0, HELLO_BYTES_MAX + 1, 0xFFFF_FFFF):
             data = length.to_bytes(4, "big") + bytes((Kind.MESSAGE,))
-            error = self.assertRaises(FrameError, Frames().receive, data)
+            error = self.assertRaises(FrameError, list, Frames().receive(data))
             self.assertIn(f"a frame of {length} bytes", str(error))
-        Frames().receive(HELLO_BYTES_MAX.to_bytes(4, "big") + bytes((Kind.MESSAGE,)))
+        self.assertEqual([], list(Frames().receive(HELLO_BYTES_MAX.to_bytes(4, "big") + b"\5")))
+
+    def test_before_it(self) -> None:
+        """What came before a frame that is refused is received; and a limit counts from when it is set."""
+        frames, received = Frames(10), list[Kind]()
+        data = frame(Kind.HELLO, b"short") + frame(Kind.MESSAGE, bytes(50)) + frame(Kind.MESSAGE, bytes(200))
+        with self.assertRaises(FrameError):
+            for kind, _ in frames.receive(data):
+                received.append(kind)
+                frames.bytes_max = 100
+        self.assertEqual([Kind.HELLO, Kind.MESSAGE], received)
 
     def test_unknown_kind(self) -> None:
         """A kind of a later version ends the connection, and is named."""
-        error = self.assertRaises(FrameError, Frames().receive, b"\0\0\0\x01\x63")
+        error = self.assertRaises(FrameError, list, Frames().receive(b"\0\0\0\x01\x63"))
         self.assertIn("kind 99", str(error))
 
     def test_first_byte(self) -> None:

@@ -35,7 +35,7 @@ class Owner(Protocol):
     def connected(self, line: Line) -> None:
         """It is there: what is sent arrives."""
 
-    def disconnected(self, line: Line, url: str, why: Refused | Failure, dropped: bool) -> None:
+    def disconnected(self, line: Line, why: Refused | Failure, dropped: bool) -> None:
         """It is gone, or could not be made; ``dropped``: something that was sent may be lost with it."""
 
 
@@ -156,7 +156,7 @@ class Line:
         seconds = min(AGAIN_SECONDS_MAX, AGAIN_SECONDS * 2 ** min(self._failures, 10))
         self._failures += 1
         self._again = self._clock.callLater(seconds * (0.5 + 0.5 * self._jitter()), self._dial_again)
-        self._owner.disconnected(self, self.url, why, dropped)
+        self._owner.disconnected(self, why, dropped)
 
     def _dial_again(self) -> None:
         self._again = None

@@ -11,6 +11,7 @@ Never: what a message or an image means.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -74,38 +75,38 @@ class Frames:
         self.bytes_max = bytes_max
         self._buffer = bytearray()
 
-    def receive(self, data: bytes) -> list[tuple[Kind, bytes]]:
+    def receive(self, data: bytes) -> Iterator[tuple[Kind, bytes]]:
         """
         Take in what came.
 
-        Returns:
-            The frames that are complete now, in order.
+        Yields:
+            The frames that are complete now, in order; `bytes_max` may be changed in between.
 
         Raises:
             FrameError: A frame is longer than `bytes_max`, or of no known kind.
         """
-        frames: list[tuple[Kind, bytes]] = []
         buffer = self._buffer
         if buffer:
             buffer += data
             data = buffer  # type: ignore[assignment]  # a bytearray, of which only copies leave
         at, end = 0, len(data)
-        while end - at >= HEAD_BYTES:
-            length = int.from_bytes(data[at : at + 4], "big")
-            if not 0 < length <= self.bytes_max:
-                raise FrameError(f"a frame of {length} bytes, where 1 to {self.bytes_max} are allowed")
-            number = data[at + 4]
-            if number >= len(_KINDS):
-                raise FrameError(f"a frame of kind {number}, which is not known")
-            if end - at - 4 < length:
-                break
-            frames.append((_KINDS[number], bytes(data[at + HEAD_BYTES : at + 4 + length])))
-            at += 4 + length
-        if data is buffer:
-            del buffer[:at]
-        else:
-            buffer += data[at:]
-        return frames
+        try:
+            while end - at >= HEAD_BYTES:
+                length = int.from_bytes(data[at : at + 4], "big")
+                if not 0 < length <= self.bytes_max:
+                    raise FrameError(f"a frame of {length} bytes, where 1 to {self.bytes_max} are allowed")
+                number = data[at + 4]
+                if number >= len(_KINDS):
+                    raise FrameError(f"a frame of kind {number}, which is not known")
+                if end - at - 4 < length:
+                    break
+                start, at = at + HEAD_BYTES, at + 4 + length
+                yield _KINDS[number], bytes(data[start:at])
+        finally:
+            if data is buffer:
+                del buffer[:at]
+            else:
+                buffer += data[at:]
 
 
 def frame(kind: Kind, *parts: bytes) -> bytes:

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from twistedetcd.errors import EtcdError, MemberError
 from twistedetcd.interfaces import IImage, IImageSink, IRaftReceiver
+from twistedetcd.protocols.complaints import Complaints
 from twistedetcd.protocols.frames import FrameError, Hello, Kind, frame
 from twistedetcd.protocols.peer import PeerConnection, Refused
 from twistedetcd.raft.types import Message
@@ -182,10 +183,18 @@ class IncomingImage:
     Args:
         receiver: Who takes it.
         member: Whose it is.
+        complaints: What was logged.
         over: Called when its connection is gone.
     """
 
-    def __init__(self, receiver: IRaftReceiver, member: int, over: Callable[[IncomingImage], None]) -> None:
+    def __init__(
+        self,
+        receiver: IRaftReceiver,
+        member: int,
+        complaints: Complaints,
+        over: Callable[[IncomingImage], None],
+    ) -> None:
+        self._complaints = complaints
         self.member = member
         self._receiver = receiver
         self._gone = over
@@ -249,6 +258,10 @@ class IncomingImage:
         self._not_taken(failure.getErrorMessage())
 
     def _not_taken(self, why: str) -> None:
+        if self._complaints.is_new(f"{self.member:x}", why):
+            _log.warn(
+                "A store that member {peer:x} sends is not taken: {reason}", peer=self.member, reason=why
+            )
         self._finishing = True
         self._answer(frame(Kind.NOT_TAKEN, why.encode()))
 

@@ -32,17 +32,45 @@ class Peer:
     def __init__(self, member: int, urls: tuple[str, ...], lines: Sequence[Line]) -> None:
         self.member = member
         self.urls = urls
-        self.lines = lines
+        self.lines = list(lines)
+        self._coming: dict[int, Line] = {}
+        """To where it moves: each takes the place of the line of before once that is lost, or it is made."""
         self._heard_since = self._heard_at = -inf
         self._reported_at = -inf
         self._sent_bytes = self._received_bytes = self._sent_failures = 0
         self._round_trip_seconds = 0.0
         self._round_trips = [0] * len(ROUND_TRIPS)
 
+    @property
+    def all_lines(self) -> list[Line]:
+        """Those of before, too, as long as it moves."""
+        return [*self.lines, *self._coming.values()]
+
     def stop(self) -> None:
         """It is not to be talked to any more."""
-        for line in self.lines:
+        for line in self.all_lines:
             line.stop()
+
+    def move(self, urls: tuple[str, ...], lines: Sequence[Line]) -> None:
+        """It is elsewhere, or will be: what there is stays until the new lines are made."""
+        for line in self._coming.values():
+            line.stop()
+        self.urls = urls
+        self._coming = dict(enumerate(lines))
+
+    def connected(self, line: Line) -> None:
+        """A line was made."""
+        for lane in [lane for lane, one in self._coming.items() if one is line]:
+            self._replace(lane)
+
+    def disconnected(self, line: Line) -> None:
+        """A line is gone."""
+        for lane in [lane for lane, one in enumerate(self.lines) if one is line and lane in self._coming]:
+            self._replace(lane)
+
+    def _replace(self, lane: int) -> None:
+        self.lines[lane].stop()
+        self.lines[lane] = self._coming.pop(lane)
 
     def send(self, lane: Lane, frames: Sequence[bytes]) -> bool:
         """Send frames; false if some are lost."""

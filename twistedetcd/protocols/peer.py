@@ -237,6 +237,9 @@ class PeerConnection(TwistedProtocol):
 
     def _watch(self) -> None:
         now = self._clock.seconds()
+        if self._over:
+            self.transport.abortConnection()  # it had time to take what was written before the end
+            return
         if now - self._heard_at > SILENCE_SECONDS:
             self.hang_up(Refused("silence", f"it was not heard for {SILENCE_SECONDS:g} s"))
             return

@@ -154,7 +154,7 @@ class PeerTransport:
         ports, self._ports = self._ports, ()
         left: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in ports]
         left += [self._port.end(), *(image.when_lost() for image in outgoing)]
-        left += [line.stop() for peer in peers.values() for line in peer.lines]
+        left += [line.stop() for peer in peers.values() for line in peer.all_lines]
         return DeferredList(left)
 
     # Peers.
@@ -168,8 +168,6 @@ class PeerTransport:
         peer = self._peers.get(member)
         if peer is not None and peer.urls == tuple(urls):
             return
-        if peer is not None:
-            peer.stop()
         owner = _Dialed(self, member)
         lines = [
             Line(
@@ -183,7 +181,10 @@ class PeerTransport:
             )
             for lane in (Lane.URGENT, Lane.BULK)
         ]
-        self._peers[member] = Peer(member, tuple(urls), lines)
+        if peer is None:
+            self._peers[member] = Peer(member, tuple(urls), lines)
+        else:
+            peer.move(tuple(urls), lines)
         for line in lines:
             line.dial()
 
@@ -294,7 +295,7 @@ class PeerTransport:
     def _sent(self, outgoing: OutgoingImage, delivered: bool, why: str) -> None:
         self._outgoing.pop(outgoing.member, None)
         if self._receiver is not None:
-            if not delivered:
+            if not delivered and self._complaints.is_new(f"{outgoing.member:x}", f"image: {why}"):
                 self._log.warn(
                     "A snapshot did not reach member {peer:x}: {reason}", peer=outgoing.member, reason=why
                 )
@@ -346,7 +347,7 @@ class PeerTransport:
             before = self._incoming.get(member)
             if before is not None:
                 before.hang_up(Refused("again", "the peer begins anew"))
-            connection.owner = incoming = IncomingImage(self._receiver, member, self._came)
+            connection.owner = incoming = IncomingImage(self._receiver, member, self._complaints, self._came)
             incoming.opened(connection)
             self._incoming[member] = incoming
             return
@@ -356,7 +357,7 @@ class PeerTransport:
             earlier.hang_up(Refused("again", "the peer has dialed anew"))
         peer = self._peers.get(member)
         if peer is not None:
-            for line in peer.lines:
+            for line in peer.all_lines:
                 line.dial()  # it is there: do not wait longer
 
     def _came(self, incoming: IncomingImage) -> None:
@@ -414,23 +415,27 @@ class PeerTransport:
 
     # What the lines tell, by way of `_Dialed`.
 
-    def line_lost(self, member: int, url: str, why: Refused | Failure, dropped: bool) -> None:
+    def line_lost(self, member: int, line: Line, why: Refused | Failure, dropped: bool) -> None:
         """A line is gone, or could not be made."""
         peer = self._peers.get(member)
         if peer is None or self._receiver is None:
             return
+        peer.disconnected(line)
         if dropped:
             self._lost(peer)
         text = why.text if isinstance(why, Refused) else why.getErrorMessage()
         if self._complaints.is_new(f"{member:x}", text):
             self._log.warn(
-                "Member {peer:x} is not reached at {url}: {reason}", peer=member, url=url, reason=text
+                "Member {peer:x} is not reached at {url}: {reason}", peer=member, url=line.url, reason=text
             )
         if isinstance(why, Refused) and why.word == REMOVED:
             self._receiver.removed()
 
-    def line_made(self, member: int) -> None:
+    def line_made(self, member: int, line: Line) -> None:
         """A line is there."""
+        peer = self._peers.get(member)
+        if peer is not None:
+            peer.connected(line)
         if self._complaints.forget(f"{member:x}"):
             self._log.info("Member {peer:x} is reached", peer=member)
 
@@ -463,7 +468,7 @@ class _Dialed:
         self._transport.measured(self._member, seconds)
 
     def connected(self, line: Line) -> None:
-        self._transport.line_made(self._member)
+        self._transport.line_made(self._member, line)
 
-    def disconnected(self, line: Line, url: str, why: Refused | Failure, dropped: bool) -> None:
-        self._transport.line_lost(self._member, url, why, dropped)
+    def disconnected(self, line: Line, why: Refused | Failure, dropped: bool) -> None:
+        self._transport.line_lost(self._member, line, why, dropped)

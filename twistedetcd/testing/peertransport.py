@@ -320,6 +320,22 @@ class PeerTransportKit(_Case):
         self.advance(1.0)
         self.assertEqual([self.append(1)], self.at_two.messages)
 
+    def test_moves(self) -> None:
+        """A peer that is to be elsewhere is reached where it is as long as it is there, and stays heard."""
+        since = self.one.active_since(TWO)
+        self.one.add_peer(TWO, self.urls(0x9999))
+        self.one.send([self.append(1)])
+        self.until(lambda: self.at_two.messages)
+        self.advance(5.0)
+        self.one.send([self.append(2)])
+        self.until(lambda: len(self.at_two.messages) == 2)
+        self.assertEqual(since, self.one.active_since(TWO))
+        self.one.add_peer(TWO, self.urls(TWO))
+        self.advance(2.0)
+        self.one.send([self.append(3)])
+        self.until(lambda: len(self.at_two.messages) == 3)
+        self.assertEqual(since, self.one.active_since(TWO))
+
     def test_active_since(self) -> None:
         """It is known since when a peer is heard, and whether it still is."""
         self.assertIsNone(self.one.active_since(0x9999))
