@@ -15,7 +15,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests.interop.servers import ENVIRONMENT, free_ports, script
 
 DOCS = Path(__file__).parents[2] / "docs"
-SECONDS_MAX = 60.0
+SECONDS_MAX = 120.0
 PORTS = ("12379", "12380", "22379", "22380", "32379", "32380", "42379", "42380")
 _END = "--- that was all ---"
 
@@ -31,13 +31,8 @@ def transcript(path: Path) -> list[tuple[str, str]]:
 
 
 def general(text: str) -> list[str]:
-    """The same for any run: ids are numbered as they first appear; members come in any order."""
-    ids: dict[str, str] = {}
-
-    def number(match: re.Match[str]) -> str:
-        return ids.setdefault(match[0], "ID")
-
-    lines = re.sub(r"\b[0-9a-f]{14,16}\b", number, text).splitlines()
+    """The same for any run, whatever the ids are, and in which order members come."""
+    lines = re.sub(r" *\b[0-9a-f]{12,16}\b", " ID", text).splitlines()  # a short one has spaces before it
     return sorted(
         re.sub(r'(?<=CLUSTER=")[^"]*', lambda one: ",".join(sorted(one[0].split(","))), line)
         for line in lines
