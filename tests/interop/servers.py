@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import unittest
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,8 @@ from twistedetcd.pb.services import METHODS
 READY = b"ready to serve client requests"  # both say it
 READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 15.0
+LONG = bool(os.environ.get("INTEROP_LONG"))
+"""Whether to run also what takes long, and more rounds of the rest."""
 POLL_SECONDS = 0.01
 CALL_SECONDS_MAX = 30.0
 RECONNECT_MILLISECONDS = 200
@@ -33,6 +36,11 @@ RECEIVED_BYTES_MAX = 64 * 1024 * 1024
 REFERENCE_VERSION = "3.5."
 # A fresh shell's environment, whatever the person who runs the tests has set for etcd.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
+
+
+def if_long(test: Any) -> Any:
+    """A test that is run only with INTEROP_LONG: others show most of its rule in less time."""
+    return unittest.skipUnless(LONG, "takes long: set INTEROP_LONG=1")(test)
 
 
 def script(name: str) -> str:

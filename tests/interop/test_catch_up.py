@@ -11,7 +11,7 @@ import grpc  # type: ignore[import-untyped]
 
 from tests.interop.clusters import PUT, ClusterCase, Load
 from tests.interop.heartbeats import FILE
-from tests.interop.servers import CALL_SECONDS_MAX, open_channel, wait_until
+from tests.interop.servers import CALL_SECONDS_MAX, if_long, open_channel, wait_until
 from twistedetcd.pb.rpc_pb2 import PutRequest
 
 MEBIBYTES = int(os.environ.get("CATCH_UP_MIB", "24"))  # of data; 1024 takes some minutes and 10 GiB of disk
@@ -105,6 +105,7 @@ class CatchUpTests(ClusterCase):
         self.caught_up(load, away)
         self.finish(load)
 
+    @if_long
     def test_wiped(self) -> None:
         """One that lost its data: it is removed, and a new one takes its place."""
         members = self.members

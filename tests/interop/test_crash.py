@@ -9,10 +9,10 @@ from threading import Condition, Thread
 import grpc  # type: ignore[import-untyped]
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.interop.servers import Server, our_server
+from tests.interop.servers import LONG, Server, our_server
 from twistedetcd.pb.rpc_pb2 import HashKVRequest, PutRequest, RangeRequest
 
-KILLS = 25
+KILLS = 25 if LONG else 8
 WRITERS = 4
 ACKNOWLEDGED_MAX = 400  # puts in one life
 LIFE_SECONDS_MAX = 20.0

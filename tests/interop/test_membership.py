@@ -10,7 +10,7 @@ import grpc  # type: ignore[import-untyped]
 from twisted.trial.unittest import SkipTest
 
 from tests.interop.clusters import PUT, QUICK, ClusterCase, Members
-from tests.interop.servers import etcdctls, free_ports, reference_etcd, wait_until
+from tests.interop.servers import etcdctls, free_ports, if_long, reference_etcd, wait_until
 from tests.interop.test_etcdctl import NORMALISERS
 from twistedetcd.pb.rpc_pb2 import MemberListRequest, MemberPromoteRequest, PutRequest
 
@@ -149,6 +149,7 @@ class RemovedTests(ClusterCase):
 class RefusedStartTests(ClusterCase):
     """Who has no place in the cluster that its flags name ends with status 1, and says why."""
 
+    @if_long
     def test_refused(self) -> None:
         """Another token, lists that do not match, data lost or exchanged: it ends, and disturbs nobody."""
         members = self.found(flags=QUICK)

@@ -8,7 +8,7 @@ import grpc  # type: ignore[import-untyped]
 
 from tests.interop.clusters import ELECTION_SECONDS, QUICK, RANGE, ClusterCase, Load
 from tests.interop.proxy import Proxy, Way
-from tests.interop.servers import wait_until
+from tests.interop.servers import if_long, wait_until
 from twistedetcd.pb.rpc_pb2 import RangeRequest
 
 PUTS = 20  # acknowledged before anything else happens
@@ -103,6 +103,7 @@ class CutTests(PartitionCase):
             load.wait_for_more(PUTS, *self.members.servers, seconds_max=HEALED_SECONDS_MAX)
         self.settle(load)
 
+    @if_long
     def test_follower_is_cut_off(self) -> None:
         """
         A follower that does not hear the others, or is not heard, or both, costs the cluster nothing.
@@ -129,6 +130,7 @@ class CutTests(PartitionCase):
 class SlowTests(PartitionCase):
     """A slow network makes a slow cluster, and nothing else."""
 
+    @if_long
     def test_slow(self) -> None:
         """With half a second each way and an election timeout that fits, the leader stays."""
         load = self.begin("--heartbeat-interval=500", "--election-timeout=5000")
