@@ -23,7 +23,7 @@ from twistedetcd.protocols.peers import PeerTransport
 from twistedetcd.protocols.questions import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX
 from twistedetcd.raft.types import ConfState, Message, MessageType, Snapshot
 from twistedetcd.testing.clock import SimulatedClock
-from twistedetcd.testing.receiver import RecordingReceiver
+from twistedetcd.testing.receiver import GivenImage, RecordingReceiver
 from twistedetcd.wire import encode_message
 
 CLUSTER, OURS, THEIRS, OTHER = 0xC1, 0x1111, 0x2222, 0x3333
@@ -331,6 +331,19 @@ class DialingTests(PeerPortCase):
         self.assertEqual([0.05, 0.1, 0.2, 0.4, 0.5, 0.5], pauses[:6])
         self.assertLessEqual(max(pauses), AGAIN_SECONDS_MAX)
         self.assertEqual(1, len(self.warnings()), self.warnings())
+
+    def test_image_for_nobody_there(self) -> None:
+        """An image for a peer that cannot be dialed is not delivered; the next one is tried all the same."""
+        self.transport.add_peer(THEIRS, ("http://x/2222",))
+        message = Message(MessageType.SNAP, THEIRS, OURS, 3, snapshot=Snapshot(7, 3))
+        self.transport.send_snapshot(message, GivenImage([b"x"]))
+        self.clock.advance(0.1)
+        accepted = self.listener(THEIRS)
+        self.transport.send_snapshot(message, GivenImage([b"x"]))
+        self.clock.advance(0.1)
+        hellos = [Hello.decode(body) for one in accepted for kind, body in one.frames if kind is Kind.HELLO]
+        self.assertIn(Lane.IMAGE, {hello.lane for hello in hellos})
+        self.assertEqual([(THEIRS, False)], self.receiver.reports)
 
     def test_other_urls(self) -> None:
         """Of several URLs that of a peer which answers is found."""

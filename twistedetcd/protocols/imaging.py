@@ -73,10 +73,15 @@ class OutgoingImage:
         self._sent_bytes = self._checksum = 0
         self._next: IDelayedCall | None = None
         self._connection = connection = PeerConnection(self, clock, frame_bytes_max, ours)
-        factory = Factory.forProtocol(lambda: connection)
-        factory.noisy = False
-        dialing: Deferred[Any] = endpoint.connect(factory)
-        self._dialing: Deferred[Any] | None = dialing
+        self._factory = Factory.forProtocol(lambda: connection)
+        self._factory.noisy = False
+        self._endpoint = endpoint
+        self._dialing: Deferred[Any] | None = None
+
+    def start(self) -> None:
+        """Dial; it may be over when this returns."""
+        # An endpoint may fail at once.
+        self._dialing = dialing = self._endpoint.connect(self._factory)
         dialing.addCallbacks(self._made, self._not_made)
 
     def _made(self, _: object) -> None:

@@ -295,7 +295,7 @@ class PeerConnection(TwistedProtocol):
 
     def when_lost(self) -> Deferred[None]:
         """Fires once nothing of it is left."""
-        if self._lost:
+        if self._lost or self.transport is None:  # or it never was
             return succeed(None)
         self._told.append(Deferred())
         return self._told[-1]
@@ -311,6 +311,8 @@ class PeerConnection(TwistedProtocol):
         if not self._over:
             self._over = True
             self._why = why
+            if self.transport is None:
+                return  # it was never made
             if in_order:
                 self.transport.unregisterProducer()
                 self.transport.loseConnection()

@@ -281,7 +281,7 @@ class PeerTransport:
             image.close()
             self._call_later(self._receiver.snapshot_sent, member, False)
             return
-        self._outgoing[member] = OutgoingImage(
+        self._outgoing[member] = outgoing = OutgoingImage(
             self._clock,
             self._network.endpoint(peer.lines[Lane.BULK].url),
             self._hello(member, Lane.IMAGE),
@@ -291,6 +291,7 @@ class PeerTransport:
             self.check_greeting,
             self._sent,
         )
+        outgoing.start()
 
     def _sent(self, outgoing: OutgoingImage, delivered: bool, why: str) -> None:
         self._outgoing.pop(outgoing.member, None)

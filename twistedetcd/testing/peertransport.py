@@ -480,6 +480,11 @@ class PeerTransportKit(_Case):
         self.assertEqual([(TWO, False), (TWO, True)], self.at_one.reports)
         self.assertEqual(b"again", self.at_two.sinks[1].data)
 
+    def test_snapshot_for_nobody_there(self) -> None:
+        """One for a peer that cannot be reached at all is not delivered either."""
+        self.disconnect(ONE, TWO)
+        self.not_delivered(self.send_snapshot([b"x"]))
+
     def test_snapshot_for_a_stranger(self) -> None:
         """One for nobody we know is not delivered either."""
         image = GivenImage([b"x"])
