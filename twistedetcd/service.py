@@ -18,7 +18,6 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IListeningPort,
@@ -45,12 +44,11 @@ from twistedetcd.entering import enter, must_ask
 from twistedetcd.errors import MemberError, MemberRemovedError, StoppedError
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.interfaces import IHTTPCarrier, IPeerTransport, RunInThread
+from twistedetcd.listening import listen, secured
 from twistedetcd.peertransports import open_transport
-from twistedetcd.protocols.handshakes import SecureFactory
 from twistedetcd.protocols.keepalive import KeepalivePolicy
 from twistedetcd.protocols.pages import Pages
 from twistedetcd.protocols.port import ClientPortFactory
-from twistedetcd.protocols.tls import ServerTLS, TLSFileError
 from twistedetcd.security import client_options, make_certificates
 from twistedetcd.server.member import EtcdServer
 from twistedetcd.tcppeers import TCPNetwork
@@ -217,25 +215,8 @@ class EtcdService(MultiService):
                 timeout_seconds=config.grpc_keepalive_timeout_seconds,
             ),
         )
-        self._secured = self._with_tls(self._factory)
+        self._secured = secured(clock, self._factory, client_options(config), self._refused)
         return assembly.start()
-
-    def _with_tls(self, factory: ClientPortFactory) -> IProtocolFactory | None:
-        """
-        The same for https; ``None`` if no listening URL is that.
-
-        Raises:
-            MemberError: The files for it cannot be used.
-        """
-        options = client_options(self._config)
-        if options is None:
-            return None
-        server = ServerTLS(options)
-        try:
-            server.load()
-        except TLSFileError as error:
-            raise MemberError(str(error)) from error
-        return SecureFactory(server, factory, self._refused, self._reactor)
 
     def _refused(self, host: str, reason: str) -> None:
         self._log.warn("rejected connection on client endpoint: {error}", error=reason, remote_addr=host)
@@ -257,15 +238,10 @@ class EtcdService(MultiService):
         self._running -= 1
         return result
 
-    def _listen(self, _: None) -> None:
-        for host, port, tls in self._config.client_addresses:
-            interface = "127.0.0.1" if host == "localhost" else host
-            factory = self._secured if tls else self._factory
-            try:
-                listening = self._reactor.listenTCP(port, factory, LISTEN_BACKLOG, interface)
-            except CannotListenError as error:
-                raise MemberError(f"cannot listen on {host}:{port}: {error.socketError}") from error
-            self._ports.append(listening)
+    def _listen(self, started: None) -> None:
+        addresses = self._config.client_addresses
+        self._ports = listen(self._reactor, addresses, self._factory, self._secured, LISTEN_BACKLOG)
+        for host, port, _ in addresses:
             self._log.info("ready to serve client requests on {host}:{port}", host=host, port=port)
 
     def _not_started(self, failure: Failure) -> None:

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
@@ -24,9 +23,9 @@ from zope.interface import implementer
 from twistedetcd.config import ETCD_VERSION, Config
 from twistedetcd.errors import MemberError
 from twistedetcd.interfaces import IPeerTransportFactory, PluginOption
-from twistedetcd.protocols.handshakes import SecureFactory
+from twistedetcd.listening import listen, secured
 from twistedetcd.protocols.peers import PeerTransport
-from twistedetcd.protocols.tls import ClientTLS, ServerTLS, TLSFileError, TLSOptions
+from twistedetcd.protocols.tls import ClientTLS, TLSFileError, TLSOptions
 from twistedetcd.security import peer_options
 
 DIAL_SECONDS = 2.0
@@ -58,34 +57,15 @@ class TCPNetwork:
         Listen on all peer URLs.
 
         Raises:
-            MemberError: One of them cannot be had; then none is kept.
+            MemberError: One of them cannot be had, or the files of TLS cannot be used; then none is kept.
         """
-        ports: list[IListeningPort] = []
-        secured = self._secured(factory)
-        for host, port, tls in self._config.peer_addresses:
-            interface = "127.0.0.1" if host == "localhost" else host
-            listener = secured if tls else factory
+        if self._tls is not None:
             try:
-                ports.append(self._reactor.listenTCP(port, listener, LISTEN_BACKLOG, interface))
-            except CannotListenError as error:
-                for other in ports:
-                    other.stopListening()
-                raise MemberError(f"cannot listen on {host}:{port}: {error.socketError}") from error
-        return ports
-
-    def _secured(self, factory: IProtocolFactory) -> IProtocolFactory | None:
-        """The same behind TLS; ``None`` if there is none."""
-        if self._tls is None:
-            return None
-        try:
-            self._dialing.load()
-            if not self._tls.cert_file:
-                return None
-            server = ServerTLS(self._tls)
-            server.load()
-        except TLSFileError as error:
-            raise MemberError(str(error)) from error
-        return SecureFactory(server, factory, self._refused, self._reactor)
+                self._dialing.load()
+            except TLSFileError as error:
+                raise MemberError(str(error)) from error
+        secure = secured(self._reactor, factory, self._tls, self._refused)
+        return listen(self._reactor, self._config.peer_addresses, factory, secure, LISTEN_BACKLOG)
 
     def _refused(self, host: str, reason: str) -> None:
         self._log.warn("rejected connection on peer endpoint from {who}: {reason}", who=host, reason=reason)

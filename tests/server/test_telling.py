@@ -13,7 +13,8 @@ from twistedetcd.raft.config import Config
 from twistedetcd.raft.node import RawNode
 from twistedetcd.raft.storage import MemoryStorage
 from twistedetcd.raft.types import ConfState, Entry, Message, MessageType, Role, Snapshot
-from twistedetcd.server.raftnode import TELL_SECONDS, RaftNode
+from twistedetcd.server.raftnode import RaftNode
+from twistedetcd.server.telling import TELL_SECONDS
 
 ONE, TWO, THREE = 1, 2, 3
 

@@ -7,7 +7,7 @@ Clients get ``/health``, ``/version`` and ``/metrics``, other members ``/members
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from io import BytesIO
 from typing import Any
 
@@ -38,8 +38,8 @@ class _Page(Resource):
 
     isLeaf = True
     path: bytes | None = None
-    headers: Mapping[bytes, bytes] = {}
-    """What comes with each answer."""
+    cors = False
+    """Whether a browser may show the answer to pages of others."""
     methods: tuple[bytes, ...] | None = (b"GET",)
     """Those that are allowed; ``None`` for all."""
 
@@ -57,10 +57,11 @@ class _Page(Resource):
         return NOT_DONE_YET
 
     def _body(self, request: Request) -> bytes | int:
-        for name, value in self.headers.items():
-            request.setHeader(name, value)
-        if request.method == b"OPTIONS" and self.headers is _CORS:
-            return b""
+        if self.cors:
+            for name, value in _CORS.items():
+                request.setHeader(name, value)
+            if request.method == b"OPTIONS":
+                return b""
         if request.path != self.path:  # no trailing slash, nothing below
             return _error(request, 404, b"404 page not found\n")
         if self.methods is not None and request.method not in self.methods:
@@ -168,15 +169,13 @@ class _Members(_Page):
 
 
 class _Root(Resource):
-    def __init__(
-        self, member: EtcdServer, pages: Iterable[type[_Page]], headers: Mapping[bytes, bytes]
-    ) -> None:
+    def __init__(self, member: EtcdServer, pages: Iterable[type[_Page]], cors: bool) -> None:
         super().__init__()
         self._elsewhere = _Page(member)
-        self._elsewhere.headers = headers
+        self._elsewhere.cors = cors
         for page in [page(member) for page in pages]:
             assert page.path is not None, "it stands somewhere"
-            page.headers = headers
+            page.cors = cors
             self.putChild(page.path[1:], page)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
@@ -256,9 +255,9 @@ class _Site(Site):
 
 def site(member: EtcdServer, clock: IReactorTime) -> Site:
     """The HTTP/1.1 side of the client port."""
-    return _Site(_Root(member, (_Health, _Version, _MetricsPage), _CORS), reactor=clock)
+    return _Site(_Root(member, (_Health, _Version, _MetricsPage), cors=True), reactor=clock)
 
 
 def peer_site(member: EtcdServer, clock: IReactorTime) -> Site:
     """The HTTP/1.1 side of the peer port."""
-    return _Site(_Root(member, (_Members, _Version), {}), reactor=clock)
+    return _Site(_Root(member, (_Members, _Version), cors=False), reactor=clock)

@@ -17,7 +17,8 @@ And the way from member to member, which carries raft's messages, and is the onl
 
 - ``complaints``, ``pages``: what is logged of others, and a page that is got from them;
 - ``frames``: what members say, without I/O;
-- ``peer``, ``dialing``, ``known``: one connection, one that is made again, and what is known of a peer;
+- ``waiting``, ``peer``, ``dialing``, ``known``: one connection, one that is made again, and what is known of
+  a peer;
 - ``imaging``, ``questions``: stores on their way, and what is asked beside raft;
 - ``peerport``, ``peers``: who knocks, and all of it together.
 

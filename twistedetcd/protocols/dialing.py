@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -12,7 +11,8 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from twistedetcd.protocols.frames import Hello, Kind
-from twistedetcd.protocols.peer import WAITING_BYTES_MAX, WAITING_FRAMES_MAX, PeerConnection, Refused
+from twistedetcd.protocols.peer import Owner, PeerConnection, Refused
+from twistedetcd.protocols.waiting import Waiting
 
 AGAIN_SECONDS = 0.1
 """After the first failure it is dialed again after at most so long; after each further one, twice as long,"""
@@ -20,11 +20,11 @@ AGAIN_SECONDS_MAX = 1.0
 """but never longer than that.  Half of it is by chance, so that members do not dial all at once."""
 
 
-class Owner(Protocol):
+class LineOwner(Protocol):
     """What a line belongs to."""
 
     def greet(self, connection: PeerConnection, theirs: Hello) -> Hello | None:
-        """As `twistedetcd.protocols.peer.Owner.greet`; likewise the next three."""
+        """As `Owner.greet`; likewise the next three."""
 
     def taken(self, connection: PeerConnection, kind: Kind, body: bytes) -> None: ...
 
@@ -39,7 +39,7 @@ class Owner(Protocol):
         """It is gone, or could not be made; ``dropped``: something that was sent may be lost with it."""
 
 
-class Line:
+class Line(Owner):
     """
     The way to a peer.
 
@@ -64,7 +64,7 @@ class Line:
         urls: Sequence[str],
         ours: Hello,
         frame_bytes_max: int,
-        owner: Owner,
+        owner: LineOwner,
     ) -> None:
         self.url = urls[0]
         self._clock = clock
@@ -80,8 +80,7 @@ class Line:
         self._failures = 0
         self._stopped = False
         # What is sent before the first attempt has failed: it may well arrive.
-        self._held: deque[bytes] = deque()
-        self._held_bytes = 0
+        self._held = Waiting()
 
     @property
     def connected(self) -> bool:
@@ -106,7 +105,7 @@ class Line:
     def stop(self) -> Deferred[None]:
         """No more; fires once nothing is left."""
         self._stopped = True
-        self._held.clear()
+        self._held.take_all()
         if self._again is not None:
             self._again.cancel()
             self._again = None
@@ -124,12 +123,7 @@ class Line:
             return self._connection.send(frames)
         if self._failures or self._stopped:
             return False
-        for one in frames:
-            if self._held_bytes + len(one) > WAITING_BYTES_MAX or len(self._held) >= WAITING_FRAMES_MAX:
-                return False
-            self._held.append(one)
-            self._held_bytes += len(one)
-        return True
+        return self._held.put(frames)
 
     def _made(self, connection: object) -> None:
         self._dialing = None
@@ -150,9 +144,7 @@ class Line:
         self._connection = None
         if self._stopped:
             return
-        dropped = bool(self._held) or was_open
-        self._held.clear()
-        self._held_bytes = 0
+        dropped = bool(self._held.take_all()) or was_open
         seconds = min(AGAIN_SECONDS_MAX, AGAIN_SECONDS * 2 ** min(self._failures, 10))
         self._failures += 1
         self._again = self._clock.callLater(seconds * (0.5 + 0.5 * self._jitter()), self._dial_again)
@@ -170,7 +162,7 @@ class Line:
     def opened(self, connection: PeerConnection) -> None:
         self._connection = connection  # it may be told before `_made` is
         self._failures = 0
-        held, self._held, self._held_bytes = self._held, deque(), 0
+        held = self._held.take_all()
         if held:
             connection.send(held)
         self._owner.connected(self)
@@ -183,9 +175,6 @@ class Line:
 
     def round_trip(self, connection: PeerConnection, seconds: float) -> None:
         self._owner.round_trip(connection, seconds)
-
-    def ready(self, connection: PeerConnection) -> None:
-        """Nothing waits to be told that."""
 
     def lost(self, connection: PeerConnection, why: Refused | Failure) -> None:
         if self._dialing is None:  # else `_made` finds out

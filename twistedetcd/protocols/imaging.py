@@ -22,7 +22,7 @@ from twistedetcd.errors import EtcdError, MemberError
 from twistedetcd.interfaces import IImage, IImageSink, IRaftReceiver
 from twistedetcd.protocols.complaints import Complaints
 from twistedetcd.protocols.frames import FrameError, Hello, Kind, frame
-from twistedetcd.protocols.peer import PeerConnection, Refused
+from twistedetcd.protocols.peer import Owner, PeerConnection, Refused
 from twistedetcd.raft.types import Message
 from twistedetcd.wire import decode_message, encode_message
 
@@ -37,7 +37,7 @@ _END = struct.Struct(">QI")
 _log = Logger()
 
 
-class OutgoingImage:
+class OutgoingImage(Owner):
     """
     One that is sent.
 
@@ -152,12 +152,6 @@ class OutgoingImage:
         else:
             raise FrameError(f"a frame of kind {kind.name}, while an image is on its way")
 
-    def heard(self, connection: PeerConnection, received_bytes: int) -> None:
-        """Other connections tell whether the peer lives."""
-
-    def round_trip(self, connection: PeerConnection, seconds: float) -> None:
-        """Nor is it measured here, behind an image."""
-
     def lost(self, connection: PeerConnection, why: Refused | Failure) -> None:
         self.end(False, why.text if isinstance(why, Refused) else why.getErrorMessage())
 
@@ -181,7 +175,7 @@ class OutgoingImage:
         return succeed(None) if self._dialing is not None else self._connection.when_lost()
 
 
-class IncomingImage:
+class IncomingImage(Owner):
     """
     One that is taken in.
 
@@ -213,15 +207,6 @@ class IncomingImage:
 
     def opened(self, connection: PeerConnection) -> None:
         self._connection = connection
-
-    def ready(self, connection: PeerConnection) -> None:
-        """Answers are short."""
-
-    def heard(self, connection: PeerConnection, received_bytes: int) -> None:
-        """Other connections tell whether the peer lives."""
-
-    def round_trip(self, connection: PeerConnection, seconds: float) -> None:
-        """Whoever dialed measures it."""
 
     def taken(self, connection: PeerConnection, kind: Kind, body: bytes) -> None:
         if self._finishing or kind is Kind.PING:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from OpenSSL.SSL import Error as TLSError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionDone, DNSLookupError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import (
+    URI,
+    Agent,
+    HTTPConnectionPool,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
@@ -18,6 +26,17 @@ from zope.interface import implementer
 PAGE_BYTES_MAX = 1 << 20
 PAGE_SECONDS = 10.0
 """How long to wait for a page."""
+
+
+_UNANSWERED = (
+    CancelledError,
+    ConnectError,
+    ConnectingCancelledError,
+    DNSLookupError,
+    RequestTransmissionFailed,
+    ResponseFailed,
+    TLSError,
+)
 
 
 class Page(NamedTuple):
@@ -79,7 +98,7 @@ class Pages:
     async def _get(self, url: str) -> Page:
         try:
             response: IResponse = await self._agent.request(b"GET", url.encode())
-        except Exception as error:  # whatever keeps a request from being answered
+        except _UNANSWERED as error:
             raise UnreachedError(_why(error)) from error
         body: Deferred[bytes] = Deferred()
         response.deliverBody(_Body(body))

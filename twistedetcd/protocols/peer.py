@@ -8,7 +8,6 @@ few seconds: whoever dialed asks for a sign of life, and the other end gives it.
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from zope.interface import implementer
 
 from twistedetcd.protocols.frames import PROTOCOL, FrameError, Frames, Hello, Kind, frame
 from twistedetcd.protocols.refusals import refusal
+from twistedetcd.protocols.waiting import Waiting
 from twistedetcd.protocols.writing import write_now
 
 GREETING_SECONDS = 5.0
@@ -30,10 +30,6 @@ GREETING_SECONDS = 5.0
 PING_SECONDS = 1.0
 SILENCE_SECONDS = 5.0
 """A connection on which nothing is heard for so long is given up, as by etcd's ``--raft-read-timeout``."""
-WAITING_BYTES_MAX = 32 << 20
-"""What waits for a connection that takes nothing: no more bytes than these are kept,"""
-WAITING_FRAMES_MAX = 4096
-"""and no more frames."""
 RECEIVE_BYTES = 1 << 17
 """What is read at a time, and a turn: more than what a turn of a busy leader appends."""
 
@@ -56,7 +52,7 @@ class Refused(Exception):  # noqa: N818  (a refusal is an answer)
 
 
 class Owner(Protocol):
-    """What a connection belongs to."""
+    """What a connection belongs to.  Whoever derives from it has only to say what it cares about."""
 
     def greet(self, connection: PeerConnection, theirs: Hello) -> Hello | None:
         """
@@ -82,12 +78,15 @@ class Owner(Protocol):
 
     def heard(self, connection: PeerConnection, received_bytes: int) -> None:
         """So much came."""
+        return
 
     def round_trip(self, connection: PeerConnection, seconds: float) -> None:
-        """How long the way there and back takes."""
+        """How long the way there and back takes, as whoever dialed measures it."""
+        return
 
     def ready(self, connection: PeerConnection) -> None:
         """All that was sent is on its way: there is room for more."""
+        return
 
     def lost(self, connection: PeerConnection, why: Refused | Failure) -> None:
         """It is over."""
@@ -122,8 +121,7 @@ class PeerConnection(TwistedProtocol):
         self._frames = Frames()
         self._blocked = self._over = self._direct = False
         self._why: Refused | None = None
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
+        self._waiting = Waiting()
         self._heard_at = 0.0
         self._lost = False
         self._told: list[Deferred[None]] = []
@@ -186,7 +184,7 @@ class PeerConnection(TwistedProtocol):
         self._over = True
         if self._timer.active():
             self._timer.cancel()
-        self._waiting.clear()
+        self._waiting.take_all()
         self._lost = True
         self.owner.lost(self, self._why or self._failed_handshake(reason) or reason)
         for told in self._told:
@@ -261,12 +259,7 @@ class PeerConnection(TwistedProtocol):
         if not self._blocked:
             self._write(b"".join(frames) if len(frames) > 1 else frames[0])
             return True
-        for one in frames:
-            if self._waiting_bytes + len(one) > WAITING_BYTES_MAX or len(self._waiting) >= WAITING_FRAMES_MAX:
-                return False
-            self._waiting.append(one)
-            self._waiting_bytes += len(one)
-        return True
+        return self._waiting.put(frames)
 
     def _write(self, data: bytes) -> None:
         if self._direct:
@@ -282,11 +275,8 @@ class PeerConnection(TwistedProtocol):
     def resumeProducing(self) -> None:
         self._blocked = False
         self._heard_at = self._clock.seconds()  # somebody takes what we send
-        waiting = self._waiting
-        while waiting and not self._blocked:
-            data = waiting.popleft()
-            self._waiting_bytes -= len(data)
-            self._write(data)
+        while self._waiting and not self._blocked:
+            self._write(self._waiting.take())
         if not self._blocked and self.open:
             self.owner.ready(self)
 

@@ -38,22 +38,12 @@ from twistedetcd.protocols.dialing import Line
 from twistedetcd.protocols.frames import FrameError, Hello, Kind, Lane, frame
 from twistedetcd.protocols.imaging import IncomingImage, OutgoingImage
 from twistedetcd.protocols.known import Peer
-from twistedetcd.protocols.peer import PeerConnection, Refused
+from twistedetcd.protocols.peer import Owner, PeerConnection, Refused
 from twistedetcd.protocols.peerport import PeerPortFactory
 from twistedetcd.protocols.questions import Questions
-from twistedetcd.raft.types import Message, MessageType
+from twistedetcd.raft.types import URGENT, Message, MessageType
 from twistedetcd.wire import decode_message, encode_entry_fields, encode_message
 
-_URGENT = frozenset(
-    {
-        MessageType.HEARTBEAT,
-        MessageType.HEARTBEAT_RESP,
-        MessageType.VOTE,
-        MessageType.VOTE_RESP,
-        MessageType.PRE_VOTE,
-        MessageType.PRE_VOTE_RESP,
-    }
-)
 REMOVED = "removed"
 """The word of a refusal that says: you are no member any more."""
 _USUAL = frozenset({"again", "stopped", "silence"})
@@ -77,7 +67,7 @@ class Network(Protocol):
 
 
 @implementer(IPeerTransport, IHTTPCarrier, IPeerObservatory)
-class PeerTransport:
+class PeerTransport(Owner):
     """
     One member's.
 
@@ -220,7 +210,7 @@ class PeerTransport:
         encoded: dict[tuple[int, int, int], list[bytes]] = {}
         for message in messages:
             assert message.type is not MessageType.SNAP, "a snapshot goes with its image"
-            lane = Lane.URGENT if message.type in _URGENT else Lane.BULK
+            lane = Lane.URGENT if message.type in URGENT else Lane.BULK
             fields = None
             if message.type is MessageType.APP and message.entries:
                 # Logs that agree on an entry agree on all before it: these are encoded once for everybody.
@@ -400,12 +390,6 @@ class PeerTransport:
         peer = self._peers.get(connection.theirs.sender)
         if peer is not None:
             peer.heard(self._clock.seconds(), received_bytes)
-
-    def round_trip(self, connection: PeerConnection, seconds: float) -> None:
-        """Whoever dialed measures it."""
-
-    def ready(self, connection: PeerConnection) -> None:
-        """Nothing waits to be told that."""
 
     def lost(self, connection: PeerConnection, why: Refused | Failure) -> None:
         theirs = connection.theirs

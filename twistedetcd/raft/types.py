@@ -155,6 +155,19 @@ class MessageType(IntEnum):
     FORGET_LEADER = 23
 
 
+URGENT = frozenset(
+    {
+        MessageType.HEARTBEAT,
+        MessageType.HEARTBEAT_RESP,
+        MessageType.VOTE,
+        MessageType.VOTE_RESP,
+        MessageType.PRE_VOTE,
+        MessageType.PRE_VOTE_RESP,
+    }
+)
+"""Who leads depends on when these arrive: a transport lets them pass all others."""
+
+
 class Message(NamedTuple):
     """What members say to each other.  ``sender`` is raftpb's ``from``; 0 or empty is "not set"."""
 

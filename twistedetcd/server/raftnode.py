@@ -35,9 +35,7 @@ from twistedetcd.raft.types import (
 from twistedetcd.server.memorylog import COMPACT_EVERY, MemoryLog
 from twistedetcd.server.proposals import Proposals, Told
 from twistedetcd.server.readindex import ReadIndex
-
-TELL_SECONDS = 0.001
-"""So long a leader waits for entries to send along with what is committed."""
+from twistedetcd.server.telling import Telling, only_tells
 
 
 class Peers(Told, Protocol):
@@ -117,9 +115,7 @@ class RaftNode:
         self._recorded: Deferred[None] | None = None
         self._unsent: Sequence[Message] = ()
         """What may leave only once the Ready under way is durable, and its changes of membership in force."""
-        self._untold: dict[int, Message] = {}
-        """What the next append says as well, by member; sent by itself if none comes soon."""
-        self._telling: IDelayedCall | None = None
+        self._telling = Telling(clock, self._send_told)
         self._handed_out = 0
         """The last index that was handed out to be applied."""
         self._held_snapshot: Message | None = None
@@ -173,9 +169,7 @@ class RaftNode:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._telling is not None:
-            self._telling.cancel()
-            self._telling = None
+        self._telling.stop()
         self._to_record = None
         recorded, self._recorded = self._recorded, None
         if recorded is not None:
@@ -307,7 +301,7 @@ class RaftNode:
                     self._answer_reads(ready.read_states)  # they need nothing of what is saved now
                 if ready.messages:
                     self._unsent = ready.messages
-                    if raft.role is Role.LEADER and not _only_tells(ready):
+                    if raft.role is Role.LEADER and not _may_wait(ready):
                         self._send()
                 if ready.snapshot is not None:
                     self._saving = self._run(self._take_in(ready, ready.snapshot))
@@ -343,39 +337,19 @@ class RaftNode:
     def _send(self) -> None:
         assert self._peers is not None, "who is alone has nobody to write to"
         messages, self._unsent = self._unsent, ()
-        if self._untold:
-            messages = self._with_untold(messages)
-        self._peers.send(messages)
+        self._peers.send(self._telling.along_with(messages))
 
     def _tell(self) -> None:
-        """
-        Send what a leader only tells: with the next append, if one comes soon.
-
-        Of several such messages to a member the last one says all.
-        """
-        if any(message.type is not MessageType.APP or message.entries for message in self._unsent):
+        """Send what a leader only tells with the next append, and all else now."""
+        if not only_tells(self._unsent):
             self._send()
-            return
-        for message in self._unsent:
-            self._untold[message.to] = message
-        self._unsent = ()
-        if self._telling is None and not self._stopped:
-            self._telling = self._clock.callLater(TELL_SECONDS, self._tell_now)
+        elif not self._stopped:
+            self._telling.put_off(self._unsent)
+            self._unsent = ()
 
-    def _tell_now(self) -> None:
-        self._telling = None
+    def _send_told(self, messages: Sequence[Message]) -> None:
         assert self._peers is not None, "who is alone has nobody to write to"
-        self._peers.send(self._with_untold(()))  # and nothing else: it may not be durable
-
-    def _with_untold(self, messages: Sequence[Message]) -> Sequence[Message]:
-        untold, self._untold = self._untold, {}
-        if self._telling is not None:
-            self._telling.cancel()
-            self._telling = None
-        for message in messages:
-            if message.type is MessageType.APP:
-                untold.pop(message.to, None)
-        return [*untold.values(), *messages]
+        self._peers.send(messages)  # and nothing else: it may not be durable
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
         return Deferred.fromCoroutine(coroutine).addErrback(self._given_up)
@@ -533,6 +507,6 @@ def _has_changes(entries: Sequence[Entry]) -> bool:
     return any(entry.type for entry in entries)
 
 
-def _only_tells(ready: Ready) -> bool:
+def _may_wait(ready: Ready) -> bool:
     """Whether a leader only says what is committed: nobody saves upon that, but its clients wait."""
     return not (ready.entries or ready.must_sync or _has_changes(ready.committed))

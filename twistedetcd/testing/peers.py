@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from twistedetcd.errors import Code, EtcdError, MemberRemovedError, TimeoutError
 from twistedetcd.interfaces import IImage, IPeerTransport, IRaftReceiver
-from twistedetcd.raft.types import Message, MessageType
+from twistedetcd.raft.types import URGENT, Message, MessageType
 from twistedetcd.testing.images import IncomingImages, OutgoingImages
 from twistedetcd.testing.packets import Lane, Packet
 from twistedetcd.wire import decode_message, encode_message
@@ -36,17 +36,6 @@ HEARD_SECONDS = 3.5
 
 REPORT_SECONDS = 1.0
 """A peer is reported unreachable no more often."""
-
-_URGENT = frozenset(
-    {
-        MessageType.HEARTBEAT,
-        MessageType.HEARTBEAT_RESP,
-        MessageType.VOTE,
-        MessageType.VOTE_RESP,
-        MessageType.PRE_VOTE,
-        MessageType.PRE_VOTE_RESP,
-    }
-)
 
 
 @implementer(IPeerTransport)
@@ -122,7 +111,7 @@ class SimulatedTransport:
         for message in messages:
             assert message.type is not MessageType.SNAP, "a snapshot goes with its image"
             if message.to in self.peers or message.to in self._strangers:
-                lane = Lane.URGENT if message.type in _URGENT else Lane.BULK
+                lane = Lane.URGENT if message.type in URGENT else Lane.BULK
                 self.post(message.to, lane, "message", encode_message(message))
 
     def send_snapshot(self, message: Message, image: IImage) -> None:
