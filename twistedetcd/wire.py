@@ -36,6 +36,7 @@ _MESSAGE_PAYLOADS = frozenset({7, 9, 12, 14})
 _ENTRY_TAG = 7 << 3 | 2
 _MESSAGE_NUMBERS = {number << 3: number for number in range(1, 14) if number not in _MESSAGE_PAYLOADS}
 """By the tag, a byte."""
+_TYPES = tuple(MessageType)
 
 
 def _encode_varint(number: int) -> bytes:
@@ -303,7 +304,8 @@ def decode_message(data: bytes) -> Message:
             position = _decode_entries(data, position, entries)
         else:
             break
-    for number, field in _fields(data[position:] if position else data, "message"):
+    rest = data[position:] if position else data
+    for number, field in _fields(rest, "message") if rest else ():
         if number in _MESSAGE_PAYLOADS:
             if not isinstance(field, bytes):
                 raise ValueError(f"message: field {number} is not bytes")
@@ -316,7 +318,7 @@ def decode_message(data: bytes) -> Message:
                 raise ValueError(f"message: field {number} is not a number")
             values[number] = field
     return Message(
-        type=MessageType(values[1]),
+        type=_TYPES[values[1]] if values[1] < len(_TYPES) else MessageType(values[1]),
         to=values[2],
         sender=values[3],
         term=values[4],

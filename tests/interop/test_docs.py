@@ -32,7 +32,7 @@ def transcript(path: Path) -> list[tuple[str, str]]:
 
 def general(text: str) -> list[str]:
     """The same for any run, whatever the ids are, and in which order members come."""
-    lines = re.sub(r" *\b[0-9a-f]{12,16}\b", " ID", text).splitlines()  # a short one has spaces before it
+    lines = re.sub(r" *\b[0-9a-f]{10,16}\b", " ID", text).splitlines()  # a short one has spaces before it
     return sorted(
         re.sub(r'(?<=CLUSTER=")[^"]*', lambda one: ",".join(sorted(one[0].split(","))), line)
         for line in lines

@@ -230,7 +230,7 @@ NORMALISERS: Mapping[str, Normaliser] = {
     "ids in JSON": _rule(r'("(?:cluster_id|member_id|ID|leader)":)(?:\d+|"[0-9a-f]+")'),
     "ids as fields": _rule(r'("(?:ClusterID|MemberID|ID|Leader)" : )[1-9]\d*'),
     "ids in messages": _rule(r"^(  ID: )\d+"),
-    "ids in lists and tables": _rule(r"()\b[0-9a-f]{12,16}(?=, | +\|)"),
+    "ids in lists and tables": _rule(r"()\b[0-9a-f]{10,16}(?=, | +\|)"),
     "how wide a table is": _rule(r"^\+[-+]+\+$| +(?=\|)|(?<=\|) +", ""),
     "the member's version": _rule(r'(^\|.*\||", |\*, |ersion"(?: : |:)"?)3\.(?:5|6)\.\d+'),
     "the backend's size": _rule(r'()\d+ [kM]B|("(?:dbSize|dbSizeInUse|DBSize)"(?: : |:))\d+', "*"),

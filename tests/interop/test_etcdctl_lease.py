@@ -144,7 +144,7 @@ def comparable(text: str) -> str:
         (r'("(?:cluster_id|member_id|ID|id|raft_term)":)-?\d{10,}', r"\1N"),
         (r'("(?:ClusterID|MemberID|ID)" : )\d{10,}', r"\1N"),
         # After the decimal ones: they may have as few digits.
-        (r"\b[0-9a-f]{14,16}\b", "ID"),
+        (r"\b[0-9a-f]{10,16}\b", "ID"),  # zeros in front are not printed
         (r"remaining\(\d+s\)", "remaining(S)"),
         (r'("(?:ttl|TTL)"(?: : |:))\d+', r"\1S"),
         (r'"ts":"[^"]*"', '"ts"'),
@@ -169,6 +169,7 @@ class ComparableTests(SynchronousTestCase):
             self.assertEqual('"id":N', comparable(f'"id":{number}'))
             self.assertEqual('"ID" : N', comparable(f'"ID" : {number}'))
         self.assertEqual("lease ID granted", comparable("lease 32695410dcc0ca06 granted"))
+        self.assertEqual("e/ID", comparable("e/9a21561055904"))
 
 
 class CommandTests(EtcdctlCase):

@@ -63,7 +63,7 @@ move-leader
 endpoint health
 """
 RULES = [
-    (r" *\b[0-9a-f]{12,16}\b", " *"),
+    (r" *\b[0-9a-f]{10,16}\b", " *"),
     (r'"(?:raft_term|raftTerm|raftIndex|raftAppliedIndex|revision)":\d+', "*"),
     (r'^"(?:RaftTerm|RaftIndex|RaftAppliedIndex|Revision)" : \d+', "*"),
     (r", \d+, \d+, \d+, $", ", *"),

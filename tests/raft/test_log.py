@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from twistedetcd.raft.errors import InvariantError, LogCompactedError
+from twistedetcd.raft.errors import InvariantError, LogCompactedError, LogUnavailableError
 from twistedetcd.raft.log import RaftLog
 from twistedetcd.raft.storage import MemoryStorage
 from twistedetcd.raft.types import Entry, Snapshot
@@ -79,11 +79,11 @@ class UnstableTests(SynchronousTestCase):
         self.assertEqual((5, entries(5, 2, 2)), (tail.offset, tail.entries))
 
     def test_snapshot(self) -> None:
-        """A snapshot replaces everything, and counts as the last index until entries follow it."""
+        """A snapshot replaces everything, and its last term is known."""
         tail = unstable(5, 1)
         snapshot = Snapshot(9, 3)
         tail.restore(snapshot)
-        self.assertEqual((10, 9, 3), (tail.first_index(), tail.last_index(), tail.term(9)))
+        self.assertEqual((10, 3, None), (tail.offset, tail.term(9), tail.term(8)))
         self.assertIs(snapshot, tail.next_snapshot())
         tail.accept_in_progress()
         self.assertIsNone(tail.next_snapshot())
@@ -119,6 +119,16 @@ class UnstableTests(SynchronousTestCase):
                 if of_term == term:
                     log.unstable.stable_to(of_term, index)
             self.assertEqual(model, list(log.slice(1, len(model) + 1)))
+
+    def test_snapshot_ends_the_log(self) -> None:
+        """After a leader's snapshot the log ends where that does, whatever the storage still holds."""
+        storage = MemoryStorage()
+        storage.append(entries(1, *[1] * 12))
+        log = RaftLog(storage)
+        log.restore(Snapshot(9, 3))
+        self.assertEqual((10, 9, 3), (log.first_index(), log.last_index(), log.term(9)))
+        self.assertRaises(LogCompactedError, log.term, 8)
+        self.assertRaises(LogUnavailableError, log.term, 10)
 
 
 class CommitTests(SynchronousTestCase):

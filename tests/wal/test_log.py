@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -17,7 +18,7 @@ from twistedetcd.files.simulated import SimulatedFiles
 from twistedetcd.interfaces import RunInThread
 from twistedetcd.raft.types import ConfState, Entry, HardState
 from twistedetcd.testing.wal import entry
-from twistedetcd.wal.log import BUSY_SECONDS, BUSY_SYNC_SECONDS, SegmentedWAL
+from twistedetcd.wal.log import BUSY_SECONDS, BUSY_SYNC_SECONDS, BUSY_SYNCS, SegmentedWAL
 from twistedetcd.wal.opening import LogOptions, exists
 from twistedetcd.wal.reading import Reading, Recovered, verify
 from twistedetcd.wal.record import ENTRY, STATE
@@ -270,9 +271,10 @@ class CutTests(LogCase):
         self.assertEqual([1, 2, 3], [one.index for one in self.read().entries])
 
     def test_slow_here(self) -> None:
-        """After a sync that took long others use the disk: for a while none is waited for here."""
+        """Where syncs take long, others use the disk: for a while none is waited for here."""
         jobs: list[tuple[Callable[[], Any], Deferred[Any]]] = []
         now = [100.0]
+        index = count(1)
 
         def run_later(job: Callable[[], Any]) -> Deferred[Any]:
             jobs.append((job, Deferred()))
@@ -286,18 +288,29 @@ class CutTests(LogCase):
                 run_in_worker=execute, run_sync=run_later, disk_busy=lambda: False, seconds=lambda: now[0]
             )
         )
-        syncs_take(BUSY_SYNC_SECONDS / 2)
-        self.successResultOf(wal.save(None, [entry(1)]))
-        syncs_take(BUSY_SYNC_SECONDS * 2)
-        self.successResultOf(wal.save(None, [entry(2)]))
-        syncs_take(0.0)
-        for index in (3, 4):
-            saved = wal.save(None, [entry(index)])
+
+        def saved_here(times: float) -> None:
+            syncs_take(BUSY_SYNC_SECONDS * times)
+            self.successResultOf(wal.save(None, [entry(next(index))]))
+
+        def saved_elsewhere(times: float) -> None:
+            syncs_take(BUSY_SYNC_SECONDS * times)
+            saved = wal.save(None, [entry(next(index))])
             self.assertNoResult(saved)
             job, done = jobs.pop()
             done.callback(job())
+
+        for times in (0, BUSY_SYNCS - 1, 0, 0):  # one that is not quick, among others that are
+            saved_here(times)
+        saved_here(BUSY_SYNCS + 1)  # one that stalls
+        for _ in range(BUSY_SYNCS):
+            saved_elsewhere(0)
         now[0] += BUSY_SECONDS
-        self.successResultOf(wal.save(None, [entry(5)]))
+        for _ in range(3):  # many that are slow
+            saved_here(2)
+        saved_elsewhere(2)
+        now[0] += BUSY_SECONDS
+        saved_here(0)
         wal.close()
 
     def test_size(self) -> None:

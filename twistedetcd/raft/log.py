@@ -56,16 +56,15 @@ class RaftLog:
 
     def first_index(self) -> int:
         """The first index whose entry can be read."""
-        first = self.unstable.first_index()
-        return self.storage.first_index() if first is None else first
+        snapshot = self.unstable.snapshot
+        return self.storage.first_index() if snapshot is None else snapshot.index + 1
 
     def last_index(self) -> int:
         """The last index; that of the snapshot when no entry follows it."""
-        entries = self.unstable.entries
-        if entries:
-            return entries[-1].index
-        last = self.unstable.last_index()
-        return self.storage.last_index() if last is None else last
+        unstable = self.unstable
+        if unstable.entries:
+            return unstable.entries[-1].index
+        return self.storage.last_index() if unstable.snapshot is None else unstable.snapshot.index
 
     def last_term(self) -> int:
         """The term at the last index."""
@@ -79,14 +78,14 @@ class RaftLog:
             LogCompactedError: It is below the first index by more than one.
             LogUnavailableError: It is past the last one.
         """
-        term = self.unstable.term(index)
-        if term is not None:
-            return term
-        if index + 1 < self.first_index():
-            raise LogCompactedError
-        if index > self.last_index():
-            raise LogUnavailableError
-        return self.storage.term(index)
+        unstable = self.unstable
+        if index < unstable.offset and unstable.snapshot is None:
+            return self.storage.term(index)
+        term = unstable.term(index)
+        if term is None:
+            # What the storage holds is from before the snapshot, if there is one.
+            raise LogCompactedError if index < unstable.offset else LogUnavailableError
+        return term
 
     def term_or_zero(self, index: int) -> int:
         """The term at ``index``; 0 when it is not known."""
@@ -122,8 +121,9 @@ class RaftLog:
         """
         if low < self.first_index():
             raise LogCompactedError
-        if low > high or high > self.last_index() + 1:
-            raise InvariantError(f"slice[{low},{high}) out of bound, last index is {self.last_index()}")
+        last = self.last_index()
+        if low > high or high > last + 1:
+            raise InvariantError(f"slice[{low},{high}) out of bound, last index is {last}")
         if low == high:
             return ()
         offset = self.unstable.offset

@@ -79,7 +79,7 @@ def send_append(raft: Raft, to: int, progress: Progress, *, even_empty: bool = T
     Returns:
         Whether something was sent.
     """
-    if progress.paused():
+    if progress.paused() or (not even_empty and progress.next > raft.log.last_index()):
         return False
     previous = progress.next - 1
     try:

@@ -19,9 +19,12 @@ _DATA_OVERHEAD = tuple(0 if bits == 0 else 1 + (bits + 6) // 7 for bits in range
 """By the bit length of the data's length: bytes of its tag and length.  Empty data is not encoded at all."""
 
 
+_WIDTHS = tuple((bits + 6) // 7 or 1 for bits in range(65))
+
+
 def varint_size(value: int) -> int:
-    """Bytes of ``value`` as a protobuf varint."""
-    return (value.bit_length() + 6) // 7 or 1
+    """Bytes of ``value``, of up to 64 bits, as a protobuf varint."""
+    return _WIDTHS[value.bit_length()]
 
 
 def payload_size(entries: Sequence[Entry]) -> int:
@@ -44,8 +47,8 @@ def encoded_size(entries: Sequence[Entry]) -> int:
         entries: Contiguous by index, terms not decreasing: so if the first and the last have numbers of one
             width, all have.
     """
-    if not entries:
-        return 0
+    if len(entries) < 2:
+        return sum(map(entry_size, entries))
     first, last = entries[0], entries[-1]
     numbers = varint_size(first.term) + varint_size(first.index)
     if numbers != varint_size(last.term) + varint_size(last.index):

@@ -30,16 +30,6 @@ class Unstable:
         self.snapshot_in_progress = False
         self._trace = trace
 
-    def first_index(self) -> int | None:
-        """The first index after the snapshot; ``None`` without one."""
-        return self.snapshot.index + 1 if self.snapshot else None
-
-    def last_index(self) -> int | None:
-        """The last entry, or the snapshot; ``None`` without either."""
-        if self.entries:
-            return self.offset + len(self.entries) - 1
-        return self.snapshot.index if self.snapshot else None
-
     def term(self, index: int) -> int | None:
         """The term at ``index`` if it is known here."""
         position = index - self.offset

@@ -209,11 +209,16 @@ class Peers:
         just joined, or was away.  The transport knows whether they speak to us.
         """
         known, removed = self._known, self._cluster.is_removed
-        if any(message.type is MessageType.SNAP or message.to not in known for message in messages):
-            for message in messages:
-                if message.type is MessageType.SNAP:
-                    self._send_snapshot(message)
-            messages = [one for one in messages if one.type is not MessageType.SNAP and not removed(one.to)]
+        for message in messages:
+            if message.type is MessageType.SNAP or message.to not in known:
+                break
+        else:
+            self._transport.send(messages)
+            return
+        for message in messages:
+            if message.type is MessageType.SNAP:
+                self._send_snapshot(message)
+        messages = [one for one in messages if one.type is not MessageType.SNAP and not removed(one.to)]
         if messages:
             self._transport.send(messages)
 

@@ -9,6 +9,7 @@ carries all that the turn brought.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from operator import attrgetter
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -36,6 +37,8 @@ from twistedetcd.server.memorylog import COMPACT_EVERY, MemoryLog
 from twistedetcd.server.proposals import Proposals, Told
 from twistedetcd.server.readindex import ReadIndex
 from twistedetcd.server.telling import Telling, only_tells
+
+_TYPE = attrgetter("type")
 
 
 class Peers(Told, Protocol):
@@ -317,7 +320,9 @@ class RaftNode:
                 self._after_save(ready)
                 if ready.hard_state is not None and not ready.must_sync:
                     # Only the commit index moved: nothing waits for that, and the log keeps it in memory.
-                    self._wal.save(ready.hard_state, ()).addErrback(self._fail)
+                    kept = self._wal.save(ready.hard_state, ())
+                    if not kept.called or isinstance(kept.result, Failure):
+                        kept.addErrback(self._fail)
                 if self._awaited:
                     return  # still busy
         except Exception:
@@ -504,7 +509,7 @@ class RaftNode:
 
 def _has_changes(entries: Sequence[Entry]) -> bool:
     """Whether there are changes of membership among them."""
-    return any(entry.type for entry in entries)
+    return any(map(_TYPE, entries))
 
 
 def _may_wait(ready: Ready) -> bool:

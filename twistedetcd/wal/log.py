@@ -29,9 +29,11 @@ from twistedetcd.wire import SnapshotRecord, encode_entries, encode_hard_state, 
 SLOW_SYNC_SECONDS = 1.0
 """A sync that takes longer is told to the operator."""
 BUSY_SYNC_SECONDS = 0.005
-"""After a sync that took longer the disk is slow, or others use it, and the next may take a second:"""
+"""Where syncs take longer, the disk is slow, or others use it, and the next may take a second:"""
 BUSY_SECONDS = 10.0
 """for so long none is waited for where it would hold up everything else."""
+BUSY_SYNCS = 8
+"""So many syncs count, the last one most: one that takes eight times as long is enough."""
 
 
 @implementer(IWAL)
@@ -51,6 +53,7 @@ class SegmentedWAL:
         self._segment_bytes = options.segment_bytes
         self._run_sync = options.run_sync
         self._busy_until = -inf
+        self._sync_seconds = 0.0  # on average, the last ones counting most
         self._disk_busy = options.disk_busy
         self._run_in_worker = options.run_in_worker
         self._seconds = options.seconds
@@ -294,7 +297,8 @@ class SegmentedWAL:
 
     def _took(self, seconds: float) -> None:
         """A sync took so long."""
-        if seconds > BUSY_SYNC_SECONDS:
+        self._sync_seconds += (seconds - self._sync_seconds) / BUSY_SYNCS
+        if self._sync_seconds > BUSY_SYNC_SECONDS:
             self._busy_until = self._seconds() + BUSY_SECONDS
         if seconds > SLOW_SYNC_SECONDS:
             expected = {"expected-duration": f"{SLOW_SYNC_SECONDS:g}s"}
