@@ -22,6 +22,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 from twisted.trial.unittest import SkipTest
 
+from tests.interop.nursery import Child, nursery
 from twistedetcd.pb.services import METHODS
 
 READY = b"ready to serve client requests"  # both say it
@@ -68,14 +69,16 @@ class Server:
         directory: For its data, its log and whatever else it leaves; must exist.
         command: Program and flags; further flags may be given to `start`.
         port: Where it serves clients.
+        afresh: Whether the program is loaded anew each time, also if it is ours.
     """
 
-    def __init__(self, directory: Path, command: Sequence[str], port: int) -> None:
+    def __init__(self, directory: Path, command: Sequence[str], port: int, afresh: bool = False) -> None:
         self.directory = directory
         self.log = directory / "log"
         self.port = port
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Child | None = None
         self._command = list(command)
+        self._afresh = afresh or command[0] != script("twistedetcd")
         self._channel: grpc.Channel | None = None
 
     @property
@@ -94,9 +97,13 @@ class Server:
         wait_until(self._ready, f"{self._command[0]} to serve", self.log)
         return self
 
-    def run(self, *flags: str) -> subprocess.Popen[bytes]:
+    def run(self, *flags: str) -> subprocess.Popen[bytes] | Child:
         """Run it; its output replaces what an earlier run has left in the log."""
         assert self.process is None, "one process at a time"
+        if not self._afresh:
+            all_flags = [*self._command[1:], *flags]
+            self.process = nursery().start(all_flags, self.log, self.directory, ENVIRONMENT)
+            return self.process
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*self._command, *flags],
@@ -208,7 +215,9 @@ def wait_until(
         time.sleep(POLL_SECONDS)
 
 
-def our_server(directory: str, program: Sequence[str] = (), scheme: str = "http") -> Server:
+def our_server(
+    directory: str, program: Sequence[str] = (), scheme: str = "http", afresh: bool = False
+) -> Server:
     """
     A member of ours.
 
@@ -216,11 +225,13 @@ def our_server(directory: str, program: Sequence[str] = (), scheme: str = "http"
         directory: Made for it.
         program: What to run instead of the console script.
         scheme: Of its URL for clients; with https, calls are for the test to make.
+        afresh: As for `Server`.
     """
     home = Path(directory).absolute()
     home.mkdir(parents=True)
     client, peer = free_ports(2)
-    return Server(home, [*(program or [script("twistedetcd")]), *_flags(home, client, peer, scheme)], client)
+    command = [*(program or [script("twistedetcd")]), *_flags(home, client, peer, scheme)]
+    return Server(home, command, client, afresh)
 
 
 def reference_server(directory: str, scheme: str = "http") -> Server:

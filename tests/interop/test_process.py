@@ -25,12 +25,15 @@ MESSAGE_BYTES_MAX = 2_097_152
 class ProcessCase(SynchronousTestCase):
     """A member of ours as a process."""
 
+    afresh = False
+    """Whether the console script itself is run."""
+
     def setUp(self) -> None:
         self.server = self.make()
 
     def make(self, *program: str) -> Server:
         """Another one."""
-        server = our_server(self.mktemp(), program)
+        server = our_server(self.mktemp(), program, afresh=self.afresh)
         self.addCleanup(server.clean_up)
         return server
 
@@ -59,6 +62,8 @@ class ProcessCase(SynchronousTestCase):
 
 class LifeTests(ProcessCase):
     """A process that serves ends when it is told to, and by the signal that told it."""
+
+    afresh = True
 
     def test_console_script(self) -> None:
         """`twistedetcd` serves, and dies by SIGTERM or SIGINT after it has let everything go."""
