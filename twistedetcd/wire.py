@@ -12,6 +12,7 @@ Imports raft's types only.  Imported by wal, snap, protocols and server.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -37,6 +38,10 @@ _ENTRY_TAG = 7 << 3 | 2
 _MESSAGE_NUMBERS = {number << 3: number for number in range(1, 14) if number not in _MESSAGE_PAYLOADS}
 """By the tag, a byte."""
 _TYPES = tuple(MessageType)
+_HEAD = re.compile(
+    b"".join(tag + rb"[\x80-\xff]{0,9}[\0-\x7f]" for tag in (b"\x08", rb"\x10", rb"\x18", rb"\x20", rb"\x28"))
+)
+"""How most messages begin: type, to, from, term, log term."""
 
 
 def _encode_varint(number: int) -> bytes:
@@ -153,10 +158,12 @@ def _decode_entries(data: bytes, position: int, entries: list[Entry]) -> int:
                     continue
         entry = decode_entry(data[position:stop])
         append(entry)
+        position = stop
+        if position == end or data[position] != _ENTRY_TAG:
+            break  # a lone one: nothing needs to be known for the next
         term, index, _, kind = entry
         head = b"\x08" + varint(kind) + b"\x10" + varint(term) + b"\x18"
         high_bits = varint(index >> 14) + b"\x22" if index >= _SMALL else b""
-        position = stop
     return position
 
 
@@ -242,6 +249,12 @@ def _message_head(kind: int, to: int, sender: int, term: int, log_term: int) -> 
     return b"".join([tag + varint(number) for tag, number in numbers])
 
 
+@lru_cache(256)
+def _read_head(head: bytes) -> Sequence[int]:
+    """The same, read."""
+    return _decode(head, "message", numbers=5)[0]
+
+
 def encode_entry_fields(entries: Sequence[Entry]) -> list[bytes]:
     """
     Encode the entries of a message, as `encode_message` takes them.
@@ -292,6 +305,10 @@ def decode_message(data: bytes) -> Message:
     entries: list[Entry] = []
     # Numbers, most of them small, and entries are all that most messages have: those are read here.
     position, end = 0, len(data)
+    head = _HEAD.match(data)
+    if head is not None:
+        values[1:6] = _read_head(head[0])
+        position = head.end()
     while position + 1 < end:
         number = _MESSAGE_NUMBERS.get(data[position])
         if number is not None:

@@ -161,7 +161,7 @@ def on_append_response(raft: Raft, message: Message, progress: Progress) -> None
             raft.trace("DEBUG", text, id=raft.id, sender=sender, progress=str(progress))
         progress.become_probe()
         progress.become_replicate()
-    if maybe_commit(raft):
+    if index > raft.log.committed and maybe_commit(raft):
         broadcast_append(raft)
     elif sender != raft.id and progress.can_bump_commit(raft.log.committed):
         send_append(raft, sender, progress)

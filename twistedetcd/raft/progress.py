@@ -8,7 +8,6 @@ while a snapshot is under way nothing else is sent.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -167,8 +166,3 @@ class Progress:
         if len(self.inflights):
             words.append(f"inflight={len(self.inflights)}" + "[full]" * self.inflights.full())
         return " ".join(words)
-
-
-def matches(members: Mapping[int, Progress], ids: Sequence[int]) -> dict[int, int]:
-    """What each of ``ids`` has acknowledged, for `quorum`."""
-    return {member: members[member].match for member in ids if member in members}

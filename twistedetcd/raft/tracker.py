@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twistedetcd.raft.progress import Progress, matches
+from twistedetcd.raft.progress import Progress
 from twistedetcd.raft.quorum import VoteResult, joint_index, joint_vote
 from twistedetcd.raft.types import ConfState
 
@@ -33,11 +33,10 @@ class Tracker:
 
     def committed(self) -> int:
         """The highest index that a quorum holds."""
-        configuration, members = self.configuration, self.members
-        if self.is_single_voter():
-            [voter] = configuration.voters
-            return members[voter].match
-        return self.confirmed(matches(members, self.voters()))
+        voters = self.configuration.voters
+        if len(voters) == 1 and not self.configuration.voters_outgoing:
+            return self.members[voters[0]].match
+        return self.confirmed({member: progress.match for member, progress in self.members.items()})
 
     def confirmed(self, acknowledged: Mapping[int, int]) -> int:
         """The highest number that a quorum has acknowledged."""
