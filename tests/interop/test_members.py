@@ -165,6 +165,7 @@ class MembersTests(TestCase):
             yield self.stop(away)
             yield self.put(there, range(500, 3000))
             yield self.start(away, engines[away], *flags)
+            yield self.hashes()  # who waits for what then comes with a store is not told
             yield self.put(away, range(10))
             hashes = yield self.hashes()
             self.assertEqual((3, 1), (len(hashes), len(set(hashes))))
