@@ -108,6 +108,9 @@ class RaftLog:
 
     def entries(self, low: int, bytes_max: int = NO_LIMIT) -> Sequence[Entry]:
         """The entries from ``low`` on, as many as fit but one at least."""
+        offset = self.unstable.offset
+        if low >= offset:
+            return limit(self.unstable.entries[low - offset :], bytes_max)
         last = self.last_index()
         return self.slice(low, last + 1, bytes_max) if low <= last else ()
 
