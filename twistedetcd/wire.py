@@ -250,9 +250,9 @@ def _message_head(kind: int, to: int, sender: int, term: int, log_term: int) -> 
 
 
 @lru_cache(256)
-def _read_head(head: bytes) -> Sequence[int]:
-    """The same, read."""
-    return _decode(head, "message", numbers=5)[0]
+def _read_head(head: bytes) -> tuple[int, ...]:
+    """The same, read: what `_HEAD` matches."""
+    return tuple(_decode(head, "message", numbers=5)[0])
 
 
 def encode_entry_fields(entries: Sequence[Entry]) -> list[bytes]:

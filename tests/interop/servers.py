@@ -30,6 +30,8 @@ READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 15.0
 LONG = bool(os.environ.get("INTEROP_LONG"))
 """Whether to run also what takes long, and more rounds of the rest."""
+ID = r"\b[0-9a-f]{10,16}\b"
+"""An id as it is printed, in hexadecimal: without the zeros in front."""
 POLL_SECONDS = 0.01
 CALL_SECONDS_MAX = 30.0
 RECONNECT_MILLISECONDS = 200

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.interop.servers import ENVIRONMENT, free_ports, script
+from tests.interop.servers import ENVIRONMENT, ID, free_ports, script
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECONDS_MAX = 120.0
@@ -32,7 +32,7 @@ def transcript(path: Path) -> list[tuple[str, str]]:
 
 def general(text: str) -> list[str]:
     """The same for any run, whatever the ids are, and in which order members come."""
-    lines = re.sub(r" *\b[0-9a-f]{10,16}\b", " ID", text).splitlines()  # a short one has spaces before it
+    lines = re.sub(rf" *{ID}", " ID", text).splitlines()  # a short one has spaces before it
     return sorted(
         re.sub(r'(?<=CLUSTER=")[^"]*', lambda one: ",".join(sorted(one[0].split(","))), line)
         for line in lines

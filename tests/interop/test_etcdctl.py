@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from google.protobuf.text_format import MessageToString
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.interop.servers import ENVIRONMENT, Server, etcdctls, our_server, reference_server
+from tests.interop.servers import ENVIRONMENT, ID, Server, etcdctls, our_server, reference_server
 from twistedetcd.pb import rpc_pb2
 
 COMMAND_SECONDS_MAX = 30.0
@@ -230,7 +230,7 @@ NORMALISERS: Mapping[str, Normaliser] = {
     "ids in JSON": _rule(r'("(?:cluster_id|member_id|ID|leader)":)(?:\d+|"[0-9a-f]+")'),
     "ids as fields": _rule(r'("(?:ClusterID|MemberID|ID|Leader)" : )[1-9]\d*'),
     "ids in messages": _rule(r"^(  ID: )\d+"),
-    "ids in lists and tables": _rule(r"()\b[0-9a-f]{10,16}(?=, | +\|)"),
+    "ids in lists and tables": _rule(rf"(){ID}(?=, | +\|)"),
     "how wide a table is": _rule(r"^\+[-+]+\+$| +(?=\|)|(?<=\|) +", ""),
     "the member's version": _rule(r'(^\|.*\||", |\*, |ersion"(?: : |:)"?)3\.(?:5|6)\.\d+'),
     "the backend's size": _rule(r'()\d+ [kM]B|("(?:dbSize|dbSizeInUse|DBSize)"(?: : |:))\d+', "*"),

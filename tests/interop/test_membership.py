@@ -10,7 +10,7 @@ import grpc  # type: ignore[import-untyped]
 from twisted.trial.unittest import SkipTest
 
 from tests.interop.clusters import PUT, QUICK, ClusterCase, Members
-from tests.interop.servers import etcdctls, free_ports, if_long, reference_etcd, wait_until
+from tests.interop.servers import ID, etcdctls, free_ports, if_long, reference_etcd, wait_until
 from tests.interop.test_etcdctl import NORMALISERS
 from twistedetcd.pb.rpc_pb2 import MemberListRequest, MemberPromoteRequest, PutRequest
 
@@ -63,7 +63,7 @@ move-leader
 endpoint health
 """
 RULES = [
-    (r" *\b[0-9a-f]{10,16}\b", " *"),
+    (rf" *{ID}", " *"),
     (r'"(?:raft_term|raftTerm|raftIndex|raftAppliedIndex|revision)":\d+', "*"),
     (r'^"(?:RaftTerm|RaftIndex|RaftAppliedIndex|Revision)" : \d+', "*"),
     (r", \d+, \d+, \d+, $", ", *"),

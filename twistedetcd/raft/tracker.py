@@ -33,9 +33,9 @@ class Tracker:
 
     def committed(self) -> int:
         """The highest index that a quorum holds."""
-        voters = self.configuration.voters
-        if len(voters) == 1 and not self.configuration.voters_outgoing:
-            return self.members[voters[0]].match
+        if self.is_single_voter():
+            [voter] = self.configuration.voters
+            return self.members[voter].match
         return self.confirmed({member: progress.match for member, progress in self.members.items()})
 
     def confirmed(self, acknowledged: Mapping[int, int]) -> int:
