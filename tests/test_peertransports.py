@@ -12,6 +12,7 @@ from twistedetcd.config import Config, parse
 from twistedetcd.errors import ConfigError, TimeoutError
 from twistedetcd.interfaces import IPeerTransport, IPeerTransportFactory
 from twistedetcd.peertransports import NoPeers, NoPeersFactory, open_transport
+from twistedetcd.protocols.giving import GivingWay, keep_on
 from twistedetcd.protocols.peers import PeerTransport
 from twistedetcd.raft.types import Message, MessageType
 
@@ -33,6 +34,13 @@ class ChoiceTests(SynchronousTestCase):
     def test_tcp(self) -> None:
         """Without the flag others are reached over TCP; nothing is opened yet."""
         self.assertIsInstance(open_transport(config(), None), PeerTransport)
+
+    def test_giving_way(self) -> None:
+        """A leader is given way where what was written has left: not with TLS."""
+        secured = config("--listen-peer-urls=https://127.0.0.1:1", "--peer-auto-tls")
+        for options, kind in ((config(), GivingWay), (secured, type(keep_on))):
+            transport: Any = open_transport(options, None)
+            self.assertIsInstance(transport._give_way, kind)
 
     def test_one_of_several(self) -> None:
         """A member that is to be one of several is not left without a way to the others."""

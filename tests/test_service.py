@@ -33,6 +33,7 @@ from twistedetcd.errors import BackendError, Code, ConfigError, MemberError, Sto
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.files.probe import SYNCS, median_sync_seconds
 from twistedetcd.pb.rpc_pb2 import CompactionRequest, LeaseGrantRequest, PutRequest
+from twistedetcd.protocols.giving import GivingWay
 from twistedetcd.protocols.handshakes import SecureFactory
 from twistedetcd.schema import LEASE
 from twistedetcd.service import EtcdService
@@ -264,6 +265,12 @@ class LifeTests(ServiceCase):
         self.assertEqual(1, len(left), left)
 
     test_fifty_lives.timeout = 60  # type: ignore[attr-defined]
+
+    @inlineCallbacks
+    def test_gives_way(self) -> Any:
+        """Between what others wait for and what nobody does, it lets others run."""
+        etcd = yield self.started()
+        self.assertIsInstance(etcd.client_ports[0].factory.turn._give_way, GivingWay)
 
     @inlineCallbacks
     def test_stopped_before_ready(self) -> Any:

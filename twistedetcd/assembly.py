@@ -35,6 +35,7 @@ from twistedetcd.errors import NotPrimaryError
 from twistedetcd.interfaces import IBackend, IFiles, IOverlay, IPeerTransport, IReadTransaction, RunInThread
 from twistedetcd.mvcc.watch import Watches
 from twistedetcd.peertransports import NoPeers
+from twistedetcd.protocols.giving import GiveWay, keep_on
 from twistedetcd.protocols.grpc import Method
 from twistedetcd.protocols.turn import Turn
 from twistedetcd.raft.types import Message, Snapshot
@@ -85,6 +86,8 @@ class Host:
     """Its place in the cluster that it joins; see `twistedetcd.disk.must_join`."""
     lone_polls: int = 0
     """As ``polls`` of `Turn`."""
+    give_way: GiveWay = keep_on
+    """Likewise."""
 
 
 class Assembly:
@@ -121,7 +124,7 @@ class Assembly:
             host.joined,
         )
         raft, storage = disk.raft(host.draw)
-        self.turn = Turn(clock, host.lone_polls)
+        self.turn = Turn(clock, host.lone_polls, host.give_way)
         milliseconds = int(clock.seconds() * 1000) & (1 << 40) - 1
         self.member = member = EtcdServer(
             clock=clock,

@@ -380,18 +380,18 @@ def log_options(
         disk_busy: Whether threads of ours write much just now, so that a sync may take long on any disk.
         directory: An existing directory on the log's disk.
     """
-    apart_until = _apart_until(config, files, clock, directory)
     return LogOptions(
         run_in_worker=run_in_worker,
         run_sync=None if config.fsync_in == "reactor" or config.unsafe_no_fsync else run_sync,
-        disk_busy=lambda: clock.seconds() < apart_until or disk_busy(),
+        disk_busy=disk_busy,
+        busy_until=_busy_until(config, files, clock, directory),
         unsafe_no_sync=config.unsafe_no_fsync,
         seconds=clock.seconds,
     )
 
 
-def _apart_until(config: Config, files: IFiles, clock: IReactorTime, directory: str) -> float:
-    """Until when syncs go to a thread whatever they take; the log itself goes on from there."""
+def _busy_until(config: Config, files: IFiles, clock: IReactorTime, directory: str) -> float:
+    """Until when syncs go to a thread whatever they take; from then on the log goes by what they took."""
     if config.fsync_in != "auto" or config.unsafe_no_fsync:
         return inf if config.fsync_in == "thread" else -inf
     try:

@@ -46,6 +46,7 @@ from twistedetcd.files.local import LocalFiles
 from twistedetcd.interfaces import IHTTPCarrier, IPeerTransport, RunInThread
 from twistedetcd.listening import listen, secured
 from twistedetcd.peertransports import open_transport
+from twistedetcd.protocols.giving import GivingWay
 from twistedetcd.protocols.keepalive import KeepalivePolicy
 from twistedetcd.protocols.pages import Pages
 from twistedetcd.protocols.port import ClientPortFactory
@@ -191,6 +192,7 @@ class EtcdService(MultiService):
             joined=entrance,
             failed=self._fatal,
             lone_polls=LONE_POLLS,
+            give_way=GivingWay(),
         )
         assembly = Assembly(config, host, self._closers)
         self._member = member = assembly.member

@@ -24,6 +24,7 @@ from twistedetcd.config import ETCD_VERSION, Config
 from twistedetcd.errors import MemberError
 from twistedetcd.interfaces import IPeerTransportFactory, PluginOption
 from twistedetcd.listening import listen, secured
+from twistedetcd.protocols.giving import GivingWay, keep_on
 from twistedetcd.protocols.peers import PeerTransport
 from twistedetcd.protocols.tls import ClientTLS, TLSFileError, TLSOptions
 from twistedetcd.security import peer_options
@@ -51,6 +52,11 @@ class TCPNetwork:
         self._reactor = reactor
         self._tls = peer_options(config)
         self._dialing = ClientTLS(self._tls or TLSOptions(cert_file="", key_file=""))
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether by TLS; then what is written leaves in the reactor's next turn."""
+        return self._tls is not None
 
     def listen(self, factory: IProtocolFactory) -> Sequence[IListeningPort]:
         """
@@ -103,10 +109,12 @@ class TCPPeersFactory:
 
     def open(self, config: Any, reactor: Any, **options: Any) -> PeerTransport:
         """See `IPeerTransportFactory.open`."""
+        network = TCPNetwork(config, reactor)
         return PeerTransport(
             reactor,
-            TCPNetwork(config, reactor),
+            network,
             random.random,
             ETCD_VERSION,
             max(FRAME_BYTES_MAX, 4 * config.max_request_bytes),
+            keep_on if network.uses_tls else GivingWay(),
         )

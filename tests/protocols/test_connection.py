@@ -85,8 +85,9 @@ class TurnTests(Case):
         self.assertEqual([0] * 5, calls)
         self.assertEqual([], clock.getDelayedCalls())
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
         """Of a holder that has nothing to write."""
+        return False
 
     def test_hurry(self) -> None:
         """What others wait for is done at once, unless the turn has an end to come, or served many calls."""

@@ -80,6 +80,22 @@ class TCPTests(Case):
         self.assertEqual([b"1"], Responses().take(sock.sent)[1].messages)
         self.assertNotIn(transport, self.clock.getWriters())
 
+    def test_left(self) -> None:
+        """It says whether all has left: only by the socket, and only if that takes it."""
+        (direct, _, _), (full, _, sock) = self.connect_tcp(), self.connect_tcp()
+        through, _ = self.connect()
+        sock.room = 5
+        left = []
+        direct, full, through = [protocol._inner for protocol in (direct, full, through)]
+        for protocol in (direct, full, through):
+            protocol.grpc.receive(self.call(1), 0.0)
+            left.append(protocol.flush())
+        self.assertEqual([True, False, False], left)
+        self.assertFalse(direct.flush(), "there was nothing")
+        direct.grpc.receive(self.call(3), 0.0)
+        direct.connectionLost(Failure(ConnectionDone()))
+        self.assertFalse(direct.flush())
+
     def test_keep_alive(self) -> None:
         """A client that vanished without a word is found out, in minutes where the system allows that."""
         _, _, sock = self.connect_tcp()

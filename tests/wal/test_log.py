@@ -16,9 +16,10 @@ from twistedetcd.errors import WALClosedError, WALCorruptError, WALError, WALSna
 from twistedetcd.files.local import LocalFiles
 from twistedetcd.files.simulated import SimulatedFiles
 from twistedetcd.interfaces import RunInThread
+from twistedetcd.patience import TIMES
 from twistedetcd.raft.types import ConfState, Entry, HardState
 from twistedetcd.testing.wal import entry
-from twistedetcd.wal.log import BUSY_SECONDS, BUSY_SYNC_SECONDS, BUSY_SYNCS, SegmentedWAL
+from twistedetcd.wal.log import BUSY_SECONDS, BUSY_SYNC_SECONDS, SegmentedWAL
 from twistedetcd.wal.opening import LogOptions, exists
 from twistedetcd.wal.reading import Reading, Recovered, verify
 from twistedetcd.wal.record import ENTRY, STATE
@@ -300,13 +301,13 @@ class CutTests(LogCase):
             job, done = jobs.pop()
             done.callback(job())
 
-        for times in (0, BUSY_SYNCS - 1, 0, 0):  # one that is not quick, among others that are
+        for times in (0, TIMES - 1, 0, 0):  # one that is not quick, among others that are
             saved_here(times)
-        saved_here(BUSY_SYNCS + 1)  # one that stalls
-        for _ in range(BUSY_SYNCS):
+        saved_here(TIMES + 1)  # one that stalls
+        for _ in range(TIMES):
             saved_elsewhere(0)
         now[0] += BUSY_SECONDS
-        for _ in range(3):  # many that are slow
+        for _ in range(6):  # many that are slow
             saved_here(2)
         saved_elsewhere(2)
         now[0] += BUSY_SECONDS

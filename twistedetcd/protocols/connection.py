@@ -57,7 +57,7 @@ class GRPCProtocol(Protocol):
         self._waiting_bytes = 0
         self._reading = True
         self._closing = False
-        self._write: Callable[[bytes], None]
+        self._write: Callable[[bytes], bool]  # whether all of it has left
 
     def connectionMade(self) -> None:
         self._write = self._write_now if isinstance(self.transport, TCPConnection) else self._write_through
@@ -123,8 +123,9 @@ class GRPCProtocol(Protocol):
     def _has_output(self) -> None:
         self._turn.write(self)
 
-    def flush(self) -> None:
-        """Write what the turn made."""
+    def flush(self) -> bool:
+        """Write what the turn made; see `twistedetcd.protocols.turn.Flushable.flush`."""
+        left = False
         out = self.grpc.taken()
         if self._blocked:
             length = sum(map(len, out))
@@ -135,13 +136,14 @@ class GRPCProtocol(Protocol):
                 self._pause_reading()
                 self.grpc.hold()
         elif out:
-            self._write(b"".join(out))
+            left = self._write(b"".join(out))
             if not self._reading:
                 self._resume_reading()
             if self.grpc.http2.ready and not self._blocked:
                 self._go_on()
         if self.grpc.http2.closed or (self.grpc.http2.draining and not self.grpc.http2.streams):
             self._close()
+        return left
 
     def _close(self) -> None:
         """Hang up once all that is held was sent."""
@@ -152,16 +154,18 @@ class GRPCProtocol(Protocol):
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
-    def _write_now(self, data: bytes) -> None:
+    def _write_now(self, data: bytes) -> bool:
         held = write_now(self.transport, data)
         if held:
             self._blocked = True
             self.grpc.held_bytes = held
+        return not held
 
-    def _write_through(self, data: bytes) -> None:
+    def _write_through(self, data: bytes) -> bool:
         self.transport.write(data)
         if self._blocked:
             self.grpc.held_bytes = len(data)  # or a little less
+        return False  # it leaves in the reactor's next turn
 
     def pauseProducing(self) -> None:
         self._blocked = True
@@ -209,5 +213,6 @@ class GRPCProtocol(Protocol):
             self.grpc.drain()
 
 
-def _discard(data: bytes) -> None:
+def _discard(data: bytes) -> bool:
     """Write to a connection that is gone."""
+    return False

@@ -36,6 +36,7 @@ from twistedetcd.interfaces import (
 from twistedetcd.protocols.complaints import Complaints
 from twistedetcd.protocols.dialing import Line
 from twistedetcd.protocols.frames import FrameError, Hello, Kind, Lane, frame
+from twistedetcd.protocols.giving import GiveWay, keep_on
 from twistedetcd.protocols.imaging import IncomingImage, OutgoingImage
 from twistedetcd.protocols.known import Peer
 from twistedetcd.protocols.peer import Owner, PeerConnection, Refused
@@ -77,6 +78,8 @@ class PeerTransport(Owner):
         jitter: A `random.random`.
         server: The version of this server, for others' logs.
         frame_bytes_max: The longest frame that is taken.
+        give_way: Lets a leader go on, with what this member has acknowledged; only for a network that sends
+            what is written at once.
 
     Attributes:
         http: Builds the protocols for whoever speaks HTTP/1.1 to a peer URL; set before `start`, if at all.
@@ -91,6 +94,7 @@ class PeerTransport(Owner):
         jitter: Callable[[], float],
         server: str,
         frame_bytes_max: int,
+        give_way: GiveWay = keep_on,
     ) -> None:
         self.http: IProtocolFactory | None = None
         self._clock = clock
@@ -98,6 +102,7 @@ class PeerTransport(Owner):
         self._jitter = jitter
         self._server = server
         self._frame_bytes_max = frame_bytes_max
+        self._give_way = give_way
         self._complaints = Complaints(clock)
         self._receiver: IRaftReceiver | None = None
         self._peers: dict[int, Peer] = {}
@@ -208,6 +213,7 @@ class PeerTransport(Owner):
             return
         batches: dict[tuple[int, Lane], list[bytes]] = {}
         encoded: dict[tuple[int, int, int], list[bytes]] = {}
+        acknowledges = False
         for message in messages:
             assert message.type is not MessageType.SNAP, "a snapshot goes with its image"
             lane = Lane.URGENT if message.type in URGENT else Lane.BULK
@@ -219,10 +225,13 @@ class PeerTransport(Owner):
                 fields = encoded.get(run)
                 if fields is None:
                     fields = encoded[run] = encode_entry_fields(message.entries)
+            acknowledges |= message.type is MessageType.APP_RESP
             data = frame(Kind.MESSAGE, encode_message(message, fields))
             batches.setdefault((message.to, lane), []).append(data)
         for (member, lane), frames in batches.items():
             self._send(member, lane, frames)
+        if acknowledges:
+            self._give_way()
 
     def _send(self, member: int, lane: Lane, frames: Sequence[bytes]) -> None:
         peer = self._peers.get(member)

@@ -13,12 +13,14 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from twistedetcd.protocols.giving import GiveWay, keep_on
+
 
 class Flushable(Protocol):
     """Something that holds output."""
 
-    def flush(self) -> None:
-        """Write what is held."""
+    def flush(self) -> bool:
+        """Write what is held; whether all of it has left, so that whoever waits for it may go on."""
 
 
 class Turn:
@@ -30,13 +32,16 @@ class Turn:
         polls: After a call that came alone and was answered at once, how many turns to look for the next one
             without sleeping.  Whoever waits for each answer asks again soon, and to be woken takes longer
             than to answer.  While a call waits for others, they may need the processor.
+        give_way: Lets who was answered, alone, go on before work that nobody waits for.  (To many it makes
+            no difference: some run anyway.)
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, polls: int = 0) -> None:
+    def __init__(self, clock: IReactorTime, polls: int = 0, give_way: GiveWay = keep_on) -> None:
         self._clock = clock
         self._polls = polls
+        self._give_way = give_way
         self._polls_left = 0
         self._work: list[Callable[[], None]] = []
         self._holding: list[Flushable] = []
@@ -121,21 +126,29 @@ class Turn:
         self._crowd, self._calls = self._calls, 0
         for work in self._work:
             work()
-        self.write_out()
+        self._write_held()
         self._gathering = False
         if self._wanted or self._holding:
             self._schedule()
 
     def write_out(self) -> None:
         """Write what is held now; for work that has answered everybody and has still more to do."""
+        alone = len(self._holding) == 1
+        if self._write_held() and alone:
+            self._give_way()
+
+    def _write_held(self) -> bool:
+        """Write what is held; whether the last of it has left."""
+        left = False
         holding, self._holding = self._holding, []
         self._wrote |= bool(holding)
         for holder in holding:
             try:
-                holder.flush()
+                left = holder.flush()
             except Exception:
                 # The others' answers are in their hands only, and nobody would ask again.
                 self._log.failure("A connection could not be written to")
+        return left
 
     def _poll(self) -> None:
         """Something to do in the next turn keeps the reactor from sleeping in this one."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Sequence
-from math import inf
 
 from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.logger import Logger
@@ -19,6 +18,7 @@ from zope.interface import implementer
 
 from twistedetcd.errors import WALClosedError
 from twistedetcd.interfaces import IWAL, IFile, IFiles, RunInThread
+from twistedetcd.patience import Patience
 from twistedetcd.raft.types import ConfState, Entry, HardState
 from twistedetcd.wal.opening import LogOptions, Segment, create_log, open_log, recover
 from twistedetcd.wal.reading import Reading, Recovered
@@ -32,8 +32,6 @@ BUSY_SYNC_SECONDS = 0.005
 """Where syncs take longer, the disk is slow, or others use it, and the next may take a second:"""
 BUSY_SECONDS = 10.0
 """for so long none is waited for where it would hold up everything else."""
-BUSY_SYNCS = 8
-"""So many syncs count, the last one most: one that takes eight times as long is enough."""
 
 
 @implementer(IWAL)
@@ -52,8 +50,7 @@ class SegmentedWAL:
         self._directory = directory
         self._segment_bytes = options.segment_bytes
         self._run_sync = options.run_sync
-        self._busy_until = -inf
-        self._sync_seconds = 0.0  # on average, the last ones counting most
+        self._patience = Patience(BUSY_SYNC_SECONDS, BUSY_SECONDS, options.busy_until)
         self._disk_busy = options.disk_busy
         self._run_in_worker = options.run_in_worker
         self._seconds = options.seconds
@@ -277,7 +274,8 @@ class SegmentedWAL:
         """Where to sync now; ``None`` for here."""
         if self._run_sync is None:
             return None
-        return self._run_sync if self._seconds() < self._busy_until or self._disk_busy() else None
+        is_busy = self._seconds() < self._patience.lost_until or self._disk_busy()
+        return self._run_sync if is_busy else None
 
     def _begin_writing(self) -> None:
         assert not self._busy, "one writer: wait for each Deferred before the next call"
@@ -297,9 +295,7 @@ class SegmentedWAL:
 
     def _took(self, seconds: float) -> None:
         """A sync took so long."""
-        self._sync_seconds += (seconds - self._sync_seconds) / BUSY_SYNCS
-        if self._sync_seconds > BUSY_SYNC_SECONDS:
-            self._busy_until = self._seconds() + BUSY_SECONDS
+        self._patience.took(seconds, self._seconds())
         if seconds > SLOW_SYNC_SECONDS:
             expected = {"expected-duration": f"{SLOW_SYNC_SECONDS:g}s"}
             self._log.warn("slow fdatasync", took=f"{seconds:g}s", **expected)

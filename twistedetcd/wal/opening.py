@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 from twisted.logger import Logger
@@ -38,6 +39,8 @@ class LogOptions:
     """Where a save is written and synced; ``None`` for at once, in the caller's thread."""
     disk_busy: Callable[[], bool] = lambda: True
     """Whether a sync would wait for others: if not, it is done at once in spite of ``run_sync``."""
+    busy_until: float = -inf
+    """Until when it would in any case, by ``seconds``: the disk was found to be slow."""
     segment_bytes: int = SEGMENT_BYTES
     """How long a segment gets before the next one is begun."""
     unsafe_no_sync: bool = False
