@@ -118,9 +118,9 @@ class Line(Owner):
 
     def send(self, frames: Sequence[bytes]) -> bool:
         """Send frames, in order; false if the last of them, or all, are lost."""
-        if self.connected:
-            assert self._connection is not None, "just asked"
-            return self._connection.send(frames)
+        connection = self._connection
+        if connection is not None and connection.open:
+            return connection.send(frames)
         if self._failures or self._stopped:
             return False
         return self._held.put(frames)

@@ -30,11 +30,11 @@ def take_from_leader(raft: Raft, message: Message) -> None:
 def _append(raft: Raft, message: Message) -> None:
     log = raft.log
     if message.index < log.committed:
-        raft.send(Message(MessageType.APP_RESP, to=message.sender, index=log.committed))
+        raft.acknowledge(message.sender, log.committed)
         return
     last = log.maybe_append(message.index, message.log_term, message.commit, message.entries)
     if last is not None:
-        raft.send(Message(MessageType.APP_RESP, to=message.sender, index=last))
+        raft.acknowledge(message.sender, last)
         return
     if raft.trace:
         raft.trace(
@@ -76,7 +76,7 @@ def _install(raft: Raft, message: Message) -> None:
             term=snapshot.term,
         )
     index = raft.log.last_index() if restored else raft.log.committed
-    raft.send(Message(MessageType.APP_RESP, to=message.sender, index=index))
+    raft.acknowledge(message.sender, index)
 
 
 def forward_proposal(raft: Raft, message: Message) -> None:

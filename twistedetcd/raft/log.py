@@ -62,9 +62,7 @@ class RaftLog:
     def last_index(self) -> int:
         """The last index; that of the snapshot when no entry follows it."""
         unstable = self.unstable
-        if unstable.entries:
-            return unstable.entries[-1].index
-        return self.storage.last_index() if unstable.snapshot is None else unstable.snapshot.index
+        return unstable.offset + len(unstable.entries) - 1
 
     def last_term(self) -> int:
         """The term at the last index."""

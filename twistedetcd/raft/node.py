@@ -225,29 +225,18 @@ class RawNode:
 
     def has_ready(self) -> bool:
         """Whether there is anything to do; a vote or an acknowledgement of its own counts."""
-        raft = self._raft
-        unstable = raft.log.unstable
+        raft, log = self._raft, self._raft.log
+        unstable = log.unstable
         return bool(
             raft.messages
             or raft.after_append
             or unstable.offset_in_progress < unstable.offset + len(unstable.entries)
-            or raft.log.has_next_committed(not self._async)
+            or log.has_next_committed(not self._async)
             or raft.read_states
-            or self._hard_news() is not None
-            or self._soft_news() is not None
+            or (raft.term, raft.vote, log.committed) != self._hard_state
+            or (raft.lead, raft.role) != self._soft_state
             or (unstable.snapshot is not None and unstable.next_snapshot() is not None)
         )
-
-    def _hard_news(self) -> HardState | None:
-        """The hard state, if it is not the one handed out last."""
-        raft, (term, vote, commit) = self._raft, self._hard_state
-        if raft.log.committed == commit and raft.term == term and raft.vote == vote:
-            return None
-        return raft.hard_state()
-
-    def _soft_news(self) -> SoftState | None:
-        raft, (lead, role) = self._raft, self._soft_state
-        return None if raft.lead == lead and raft.role is role else raft.soft_state()
 
     def ready(self) -> Ready:
         """
@@ -259,7 +248,9 @@ class RawNode:
         if self._advancing:
             raise InvariantError("a second Ready before advance")
         raft, log = self._raft, self._raft.log
-        soft_news, hard_news = self._soft_news(), self._hard_news()
+        soft, hard = (raft.lead, raft.role), (raft.term, raft.vote, log.committed)
+        soft_news = None if soft == self._soft_state else SoftState(*soft)
+        hard_news = None if hard == self._hard_state else HardState(*hard)
         entries, snapshot = log.unstable.next_entries(), log.unstable.next_snapshot()
         committed = log.next_committed(not self._async)
         if self._async:

@@ -37,6 +37,8 @@ def majority_index(voters: Sequence[int], acknowledged: Mapping[int, int]) -> in
 
 def joint_index(voters: Sequence[int], outgoing: Sequence[int], acknowledged: Mapping[int, int]) -> int:
     """The highest index that a majority of each half has acknowledged."""
+    if not outgoing:
+        return majority_index(voters, acknowledged)
     return min(majority_index(voters, acknowledged), majority_index(outgoing, acknowledged))
 
 

@@ -34,9 +34,7 @@ def append_own(raft: Raft, entries: Sequence[Entry]) -> bool:
             )
             raft.trace("WARN", text, id=raft.id)
         return False
-    # As `Raft.send` would queue it: the write path has no use for its checks.
-    last = raft.log.append(entries)
-    raft.after_append.append(Message(MessageType.APP_RESP, raft.id, raft.id, raft.term, 0, last))
+    raft.acknowledge(raft.id, raft.log.append(entries))
     return True
 
 
@@ -96,12 +94,11 @@ def send_append(raft: Raft, to: int, progress: Progress, *, even_empty: bool = T
     if not entries and not even_empty:
         return False
     commit = raft.log.committed
-    raft.send(
-        Message(
-            MessageType.APP, to=to, index=previous, log_term=previous_term, entries=entries, commit=commit
-        )
+    # As `Raft.send` would queue it: the write path has no use for its checks.
+    raft.messages.append(
+        Message(MessageType.APP, to, raft.id, raft.term, previous_term, previous, entries, commit)
     )
-    progress.sent_entries(len(entries), payload_size(entries))
+    progress.sent_entries(len(entries), payload_size(entries) if entries else 0)
     progress.sent_commit = commit
     return True
 

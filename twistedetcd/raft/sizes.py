@@ -34,8 +34,9 @@ def payload_size(entries: Sequence[Entry]) -> int:
 
 def entry_size(entry: Entry) -> int:
     """Encoded bytes of one entry."""
-    length = len(entry.data)
-    header = 3 + varint_size(entry.type) + varint_size(entry.term) + varint_size(entry.index)
+    term, index, data, kind = entry
+    length = len(data)
+    header = 3 + _WIDTHS[kind.bit_length()] + _WIDTHS[term.bit_length()] + _WIDTHS[index.bit_length()]
     return header + _DATA_OVERHEAD[length.bit_length()] + length
 
 

@@ -136,6 +136,10 @@ class Raft:
         else:
             self.messages.append(message)
 
+    def acknowledge(self, to: int, index: int) -> None:
+        """Queue, as `send` would, that the log of this member is as a leader's up to there."""
+        self.after_append.append(Message(MessageType.APP_RESP, to, self.id, self.term, 0, index))
+
     def become_follower(self, term: int, lead: int) -> None:
         """Follow ``lead`` (or nobody yet) in ``term``."""
         self.reset(term)

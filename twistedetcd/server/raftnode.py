@@ -200,10 +200,10 @@ class RaftNode:
             self.step(held)
         if self._raft.lead == NOBODY:
             self._campaign()
-        if self._raft.lead:
+        if self._raft.lead != NOBODY:
             self.proposals.propose()
-        if self.reads.arrived and self._raft.lead:
-            self.reads.ask(self._clock.seconds())
+            if self.reads.arrived:
+                self.reads.ask(self._clock.seconds())
         self._carry_out()
 
     @property
