@@ -104,6 +104,7 @@ class RaftNode:
         self._failed = failed
         self._peers = peers
         self._timer: IDelayedCall | None = None
+        self._tick_at = 0.0
         self._busy = False
         self._saving: Deferred[None] | None = None
         self._saving_ticks = 0
@@ -150,7 +151,7 @@ class RaftNode:
 
     def start(self) -> None:
         """Begin to tick."""
-        self._timer = self._clock.callLater(self._tick_seconds, self._tick)
+        self._wait_for_tick(self._tick_seconds)
         self._carry_out()
         self._campaign()
         self._carry_out()
@@ -183,8 +184,14 @@ class RaftNode:
         self._saving.addCallback(lambda _: at_rest.callback(None))
         return at_rest
 
+    def _wait_for_tick(self, seconds: float) -> None:
+        self._tick_at = self._clock.seconds() + seconds
+        self._timer = self._clock.callLater(seconds, self._tick)
+
     def _tick(self) -> None:
-        self._timer = self._clock.callLater(self._tick_seconds, self._tick)
+        # One that is late does not put off all that follow.  After a long pause, none are made up for.
+        late = min(max(0.0, self._clock.seconds() - self._tick_at), self._tick_seconds / 2)
+        self._wait_for_tick(self._tick_seconds - late)
         self._saving_ticks += self._saving is not None
         self._raft.tick()
         self.flush()
