@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from signal import SIGKILL, SIGTERM
 from threading import Event, Thread
+from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -133,27 +135,50 @@ class SaveTests(SynchronousTestCase):
 
 
 class LeavingTests(SynchronousTestCase):
-    """Clients that do not stay to the end."""
+    """Clients that do not stay to the end, and members that do not."""
 
-    def test_hang_up(self) -> None:
-        """Any number of clients may go away in the middle; the next one gets all, and the member stops."""
-        server = our_server(self.mktemp())
-        self.addCleanup(server.clean_up)
-        server.start("--unsafe-no-fsync")
+    def setUp(self) -> None:
+        self.server = our_server(self.mktemp())
+        self.addCleanup(self.server.clean_up)
+        self.server.start()
         for number in range(30):
-            server.call(f"{KV}Put", PutRequest(key=b"%d" % number, value=VALUE))
-        snapshot = server.channel.unary_stream(
+            self.server.call(f"{KV}Put", PutRequest(key=b"%d" % number, value=VALUE))
+
+    def snapshot(self) -> Any:
+        """One that begins."""
+        begin = self.server.channel.unary_stream(
             SNAPSHOT,
             request_serializer=SnapshotRequest.SerializeToString,
             response_deserializer=SnapshotResponse.FromString,
         )
+        call = begin(SnapshotRequest())
+        self.assertTrue(next(call).blob)
+        return call
+
+    def check_whole(self) -> None:
+        """The next one gets all."""
+        self.assertGreater(sum(len(response.blob) for response in self.snapshot()), 29 * len(VALUE))
+
+    def test_hang_up(self) -> None:
+        """Any number of clients may go away in the middle; the next one gets all, and the member stops."""
         for _ in range(20):
-            call = snapshot(SnapshotRequest())
-            next(call)
-            call.cancel()
-        pieces = [response.blob for response in snapshot(SnapshotRequest())]
-        self.assertGreater(sum(map(len, pieces)), 30 * len(VALUE))
-        staying = snapshot(SnapshotRequest())
-        next(staying)
-        self.assertEqual(-15, server.stop())
-        self.assertRaises(grpc.RpcError, list, staying)
+            self.snapshot().cancel()
+        self.check_whole()
+        self.check_left_behind(SIGTERM)
+
+    def check_left_behind(self, number: int) -> None:
+        """Whoever is in the middle when the member gets a signal is told that there is no more."""
+        staying = self.snapshot()
+        assert self.server.process is not None, "it runs"
+        self.server.process.send_signal(number)
+        error = self.assertRaises(grpc.RpcError, list, staying)
+        self.assertEqual(grpc.StatusCode.UNAVAILABLE, error.code())
+        self.assertEqual(-number, self.server.stop(number))
+
+    def test_killed(self) -> None:
+        """A member that is killed in the middle leaves its client with an error, and comes back with all."""
+        self.check_left_behind(SIGKILL)
+        self.server.start()
+        self.server.connect()
+        self.check_whole()
+        self.assertEqual(30, self.server.call(f"{KV}Range", RangeRequest(key=b"\0", range_end=b"\0")).count)
