@@ -2,8 +2,8 @@
 Letting others have the processor.
 
 A process that is woken by what we send is often put on our processor, where it waits until we sleep.  So who
-has answered, and has work left that nobody waits for, gives way first: that of a lone put takes as long as
-the answer to it.  With a processor for each it costs less than a microsecond.
+has answered, and has work left that nobody waits for, gives way first.  With a processor for each that costs
+a system call.
 """
 
 from __future__ import annotations
