@@ -85,6 +85,18 @@ class LinesTests(SynchronousTestCase):
         self.assertEqual({"level", "ts", "caller", "msg"}, set(line))
         self.assertEqual("twistd 26 starting up", line["msg"])
 
+    def test_connections_of_twisted(self) -> None:
+        """That a client of Twisted's made a connection is told only to who wants to know everything."""
+        told = {}
+        for level in ("debug", "info", "error"):
+            self.out = io.StringIO()
+            publisher = LogPublisher(observer(self.out, level, "json"))
+            log = Logger("twisted.web.client._HTTP11ClientFactory", observer=publisher)
+            log.info("Starting factory")
+            log.error("Something else")
+            told[level] = len(self.lines())
+        self.assertEqual({"debug": 2, "info": 1, "error": 1}, told)
+
     def test_console(self) -> None:
         """Text for people: one line with time and room."""
         self.logger(log_format="console").info("hello {name}", name="you")

@@ -33,6 +33,7 @@ _LEVELS = {
 }
 _SAID = {"critical": "fatal"}  # the member stops
 _FAILED = {"critical": "error"}  # Twisted calls every failure critical, but the member lives on
+_CHATTY = "twisted.web.client"  # it tells of each connection that it makes and ends
 _NOT_FIELDS = {"format", "isError", "system", "time", "why"}  # what `twisted.python.log` adds to every event
 
 
@@ -86,4 +87,7 @@ def observer(out: TextIO, level: str, log_format: str) -> ILogObserver:
         log_format: ``json`` or ``console``.
     """
     lines = _Lines(out, log_format == "json")
-    return FilteringLogObserver(lines, [LogLevelFilterPredicate(defaultLogLevel=_LEVELS[level])])
+    shown = LogLevelFilterPredicate(defaultLogLevel=_LEVELS[level])
+    if level == "info":
+        shown.setLogLevelForNamespace(_CHATTY, LogLevel.warn)
+    return FilteringLogObserver(lines, [shown])
