@@ -39,5 +39,8 @@ class PatienceTests(SynchronousTestCase):
         self.assertEqual(121.0, self.patience.lost_until)
 
     def test_lost_before(self) -> None:
-        """It may be lost from the start."""
-        self.assertEqual(7.0, Patience(1.0, 10.0, 7.0).lost_until)
+        """It may be lost from the start, and what takes too long makes that no shorter."""
+        for until in (7.0, 1000.0, inf):
+            self.patience = Patience(1.0, 10.0, until)
+            self.assertEqual(until, self.patience.lost_until)
+            self.assertEqual(max(until, 110.0), self.took(TIMES + 1))

@@ -499,7 +499,7 @@ class FsyncTests(ServiceCase):
 
     @inlineCallbacks
     def test_slow_disk(self) -> Any:
-        """A sync that takes long by the reactor's clock is told, whichever thread waits for it."""
+        """A sync that takes long by the reactor's clock is told, whichever thread waits for it; that stays so."""
         for place in ("reactor", "thread"):
             etcd = yield self.started(f"--fsync-in={place}")
             times = iter(range(0, 1000, 2))
@@ -510,6 +510,8 @@ class FsyncTests(ServiceCase):
                 yield put(etcd, b"a")
             [event] = [event for event in events if event["log_format"] == "slow fdatasync"]
             self.assertEqual(("2s", "1s"), (event["took"], event["expected-duration"]))
+            wal._seconds = lambda: 1e9
+            self.assertEqual(place == "thread", wal._where() is not None)
             yield etcd.stopService()
 
     @inlineCallbacks

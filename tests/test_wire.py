@@ -192,6 +192,27 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(message.SerializeToString(), data)
         self.assertEqual(value, wire.decode_message(data))
 
+    @given(st.lists(st.tuples(st.sampled_from((2, 3, 4, 5, 6, 8, 10, 11, 13)), numbers), max_size=14))
+    @several
+    def test_any_order(self, fields: list[tuple[int, int]]) -> None:
+        """Fields in any order, and several times, are read as protobuf reads them: the last one counts."""
+        data = b"".join(wire.varint(number << 3) + wire.varint(value) for number, value in fields)
+        for end in (b"", bytes.fromhex("4005500058006800")):  # how most messages end
+            value, message = wire.decode_message(data + end), raft_pb2.Message.FromString(data + end)
+            found = (value.to, value.sender, value.term, value.log_term, value.index, value.commit)
+            expected = (message.to, getattr(message, "from"), message.term, message.logTerm, message.index)
+            self.assertEqual((*expected, message.commit), found)
+            found = (value.reject, value.reject_hint, value.vote)
+            self.assertEqual((message.reject, message.rejectHint, message.vote), found)
+
+    def test_fixed_width(self) -> None:
+        """A field of another width than its own is unknown, as it is to protobuf."""
+        for number in (7, 9, 12, 14, 2):
+            for width, value in ((1, bytes(8)), (5, bytes(4))):
+                data = wire.encode_message(Message(MessageType.APP, 1, 2, 3))
+                data += bytes([number << 3 | width]) + value
+                self.assertEqual(Message(MessageType.APP, 1, 2, 3), wire.decode_message(data))
+
     def test_runs(self) -> None:
         """Entries are what was sent wherever a run of them ends, and also when only the first is as usual."""
         runs = [Entry(1, index, b"x" * index) for index in (16382, 16383, 16384, 16385, 16386)]

@@ -36,4 +36,4 @@ class Patience:
         self._average_seconds += (seconds - self._average_seconds) / TIMES
         if self._average_seconds > self._limit_seconds:
             self._average_seconds = 0.0  # a new chance after the pause, whatever it was that took so long
-            self.lost_until = now + self._pause_seconds
+            self.lost_until = max(self.lost_until, now + self._pause_seconds)

@@ -327,6 +327,7 @@ def decode_message(data: bytes) -> Message:
                 value, position = _read_varint(data, position - 1, "message")
             values[number] = value
             if number == 8 and end - position == len(_PLAIN_FIELDS) and data.endswith(_PLAIN_FIELDS):
+                values[10] = values[11] = values[13] = 0  # whatever was said before
                 position = end
         elif data[position] == _ENTRY_TAG:
             position = _decode_entries(data, position, entries)
@@ -449,7 +450,7 @@ def _field(tag: bytes, data: bytes) -> bytes:
 
 
 def _fields(data: bytes, what: str) -> Iterator[tuple[int, int | bytes]]:
-    """Every field, the unknown ones too; fixed-width values as bytes."""
+    """Every field, the unknown ones too, but none of fixed width: no message here has one."""
     position, end = 0, len(data)
     while position < end:
         tag, position = _read_varint(data, position, what)
@@ -468,7 +469,8 @@ def _fields(data: bytes, what: str) -> Iterator[tuple[int, int | bytes]]:
             raise ValueError(f"{what}: wire type {wire_type} before byte {position}")
         if size > end - position:
             raise ValueError(f"{what}: field {number} has {size} bytes, {end - position} are left")
-        yield number, data[position : position + size]
+        if wire_type == 2:
+            yield number, data[position : position + size]
         position += size
 
 
