@@ -499,7 +499,7 @@ class FsyncTests(ServiceCase):
 
     @inlineCallbacks
     def test_slow_disk(self) -> Any:
-        """A sync that takes long by the reactor's clock is told, whichever thread waits for it; that stays so."""
+        """A sync that takes long by the reactor's clock is told, whichever thread waits; that stays so."""
         for place in ("reactor", "thread"):
             etcd = yield self.started(f"--fsync-in={place}")
             times = iter(range(0, 1000, 2))

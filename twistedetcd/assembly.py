@@ -149,7 +149,13 @@ class Assembly:
             request_timeout_seconds=request_timeout_seconds(config),
             election_timeout_seconds=config.election_timeout_ms / 1000,
             compaction_pause_seconds=config.compaction_sleep_interval_seconds,
-            clustering=Options(host.transport, ETCD_VERSION, config.strict_reconfig_check, self.turn.hurry),
+            clustering=Options(
+                host.transport,
+                ETCD_VERSION,
+                config.strict_reconfig_check,
+                self.turn.hurry,
+                config.initial_election_tick_advance,
+            ),
             failed=host.failed,
         )
         self.turn.before_writing(member.flush)

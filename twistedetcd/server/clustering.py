@@ -20,6 +20,7 @@ from twistedetcd.errors import (
 from twistedetcd.interfaces import IPeerTransport
 from twistedetcd.raft.types import NOBODY, ConfChange, ConfState, Entry
 from twistedetcd.server.exchange import Exchange
+from twistedetcd.server.headstart import HeadStart
 from twistedetcd.server.membership import Membership
 from twistedetcd.server.peers import Peers
 from twistedetcd.server.publishing import Publishing
@@ -40,6 +41,8 @@ class Options(NamedTuple):
     """``--strict-reconfig-check``."""
     hurry: Callable[[], None] | None = None
     """See `Peers`; as what wakes the member if not given."""
+    head_start: bool = False
+    """``--initial-election-tick-advance``: see `twistedetcd.server.headstart`."""
 
 
 class Host(Protocol):
@@ -139,6 +142,11 @@ class Clustering:
             clock, cluster, identity.id, options.version, self.peers, member.propose_as_leader
         )
         self._publishing = Publishing(clock, identity, cluster, member.propose_own)
+        self._head_start = (
+            HeadStart(clock, self._heard, lambda: self._lead != NOBODY, self._hasten)
+            if options.head_start
+            else None
+        )
 
     @property
     def _lead(self) -> int:
@@ -162,6 +170,16 @@ class Clustering:
         self.peers.start(node, exchange)
         self.members_changed()
         self._publishing.start()
+        if self._head_start is not None:
+            self._head_start.start()
+
+    def _heard(self) -> int:
+        others = [member.id for member in self._cluster.members if member.id != self._id]
+        return sum(self.peers.active_since(other) is not None for other in others)
+
+    def _hasten(self) -> None:
+        assert self._node is not None, "not started"
+        self._node.hasten_election()
 
     def hand_over(self) -> Deferred[None]:
         """Before it stops: fires when somebody else leads, or that was tried for long enough."""
@@ -170,6 +188,8 @@ class Clustering:
 
     def halt(self) -> None:
         """The member stops: nothing more is begun, and those who wait are told."""
+        if self._head_start is not None:
+            self._head_start.stop()
         self._publishing.stop()
         self._versions.stop()
         self._transfer.stop()
