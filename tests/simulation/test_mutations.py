@@ -52,8 +52,8 @@ class Caught(NamedTuple):
 
 CAUGHT: Mapping[str, Caught] = {
     "reply_before_sync": Caught((Rule.KEPT, Rule.DURABLE, LOST), ("crash", "crash-all"), (1, 2, 3), 1),
-    "read_of_a_deposed_leader": Caught((Rule.FRESH,), ("depose",), (1, 2, 3, 4, 5, 6)),
-    "apply_twice": Caught((CHRONICLE,), ("crash", "kill"), (1, 2, 3)),
+    "read_of_a_deposed_leader": Caught((Rule.FRESH,), ("depose",), (10, 11, 13, 15)),
+    "apply_twice": Caught((CHRONICLE,), ("crash", "kill"), (2, 3, 4)),
     "index_ahead_of_its_data": Caught((CHRONICLE, LOST), ("crash", "kill"), (1, 2, 3)),
     "snapshot_without_its_tail": Caught((CHRONICLE,), ("away",), (1, 2, 3)),
     "lease_of_a_deposed_leader": Caught((Rule.LEASE_KEPT,), ("depose", "partition"), (1, 2, 3, 4, 5, 6)),

@@ -79,6 +79,7 @@ class Machine:
         self.random = world.random(f"machine {self.name}")
         self.rate = 1.0 + self.random.uniform(-0.005, 0.005)
         self.clock_offset = EPOCH_SECONDS + self.random.uniform(-1.0, 1.0)
+        self._late_until = 0.0
         self.pace = Pace()
         self.files = self._dressed(SimulatedFiles(world.random(f"disk {self.name}")))
         self.life: Life | None = None
@@ -175,10 +176,17 @@ class Machine:
             self.note("goes on")
             self.life.clock.resume()
 
+    @property
+    def late_seconds(self) -> float:
+        """So long its timers may still be late, because its clock was set back."""
+        return max(0.0, self._late_until - self.world.clock.seconds())
+
     def set_clock(self, seconds: float) -> None:
         """Somebody sets its clock, so much forward or back."""
         self.note(f"has its clock set by {seconds:.3f} s")
         self.clock_offset += seconds
+        if seconds < 0:
+            self._late_until = max(self._late_until, self.world.clock.seconds()) - seconds
         if self.life is not None:
             self.life.clock.set(seconds)
 

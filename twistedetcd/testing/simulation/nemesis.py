@@ -16,6 +16,8 @@ from twistedetcd.testing.simulation.operator import Operator
 
 FAULT_SECONDS = (0.7, 2.0, 3.0, 6.0)
 """How often a fault begins, on average: one of these by the seed."""
+SET_BACK_SECONDS = 10.0
+"""So long, at most, the timers of a machine are late because its clock was set back."""
 FEW_KINDS = 5
 """Of more kinds of faults each seed has only some: all together hide what a few bring about."""
 
@@ -159,7 +161,7 @@ def depose(nemesis: Nemesis) -> End:
     if leader is None:
         return _nothing
     others = [machine.member_id for machine in cluster.machines if machine is not leader]
-    leader.set_clock(-random.uniform(2.0, 8.0))
+    _set_clock(leader, -random.uniform(2.0, 8.0))
     cluster.world.note("", f"{leader.name} cut off, the leader")
     cluster.world.network.partition([leader.member_id], others)
     return cluster.world.network.heal
@@ -208,10 +210,15 @@ def transfer(nemesis: Nemesis) -> End:
 
 def clock(nemesis: Nemesis) -> End:
     """A clock is set, for good."""
-    nemesis.victim().set_clock(
-        nemesis.random.choice((-1.0, -0.1, 0.1, 1.0)) * nemesis.random.uniform(0.0, 4.0)
-    )
+    seconds = nemesis.random.choice((-1.0, -0.1, 0.1, 1.0)) * nemesis.random.uniform(0.0, 4.0)
+    _set_clock(nemesis.victim(), seconds)
     return _nothing
+
+
+def _set_clock(machine: Machine, seconds: float) -> None:
+    """Set a clock, but not so often back that nothing would happen on that machine for too long."""
+    if machine.late_seconds - seconds <= SET_BACK_SECONDS:
+        machine.set_clock(seconds)
 
 
 def slow_disk(nemesis: Nemesis) -> End:

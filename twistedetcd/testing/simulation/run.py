@@ -19,7 +19,7 @@ from twistedetcd.testing.simulation.clients import Client
 from twistedetcd.testing.simulation.cluster import Cluster, founding_configs
 from twistedetcd.testing.simulation.ending import UnreadableError, check_membership, read_history
 from twistedetcd.testing.simulation.keepers import Keeper
-from twistedetcd.testing.simulation.nemesis import KINDS, Nemesis
+from twistedetcd.testing.simulation.nemesis import KINDS, SET_BACK_SECONDS, Nemesis
 from twistedetcd.testing.simulation.operator import Operator
 from twistedetcd.testing.simulation.transcript import Transcript
 from twistedetcd.testing.simulation.watchers import Watcher
@@ -36,8 +36,6 @@ FORGETFUL = 0.1
 """How many founders have an engine that forgets all with its process."""
 HEALED_SECONDS = 60.0
 """So long after the last fault a cluster must have recovered from all of them."""
-SET_BACK_SECONDS = 10.0
-"""So long after the last fault the timers of a clock that was set back may still be late."""
 QUIET_SECONDS = 28.0
 """After the last request: leases end, watches are told all."""
 GRACE_SECONDS = 6.0
