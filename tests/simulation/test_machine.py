@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from google.protobuf.message import Message
@@ -14,6 +15,7 @@ from twistedetcd.testing.simulation.caller import Caller, Record
 from twistedetcd.testing.simulation.calls import REFUSED, Road
 from twistedetcd.testing.simulation.cluster import Cluster, founding_configs
 from twistedetcd.testing.simulation.machine import Machine
+from twistedetcd.testing.simulation.nemesis import SET_BACK_SECONDS, depose
 from twistedetcd.testing.simulation.world import World
 
 
@@ -228,3 +230,46 @@ class ClusterTests(Scene):
         self.serve()
         self.assertEqual(300, len(self.keys(away)))
         self.assertEqual([away.member_id], images)
+
+
+class SetBackTests(Scene):
+    """Faults set clocks back, but timers are late only for as long as the checks allow for."""
+
+    def test_depose(self) -> None:
+        """However often one leader is deposed."""
+        random = self.world.random("faults")
+        nemesis: Any = SimpleNamespace(random=random, cluster=self.cluster)
+        latest = []
+        for _ in range(20):
+            depose(nemesis)()
+            latest.append(self.machine.late_seconds)
+        self.assertLess(2.0, max(latest))
+        self.assertGreaterEqual(SET_BACK_SECONDS, max(latest))
+        self.world.clock.advance(SET_BACK_SECONDS)
+        self.assertEqual(0.0, self.machine.late_seconds)
+
+
+class WaitingFoundersTests(Scene):
+    """Founders that were told to wait for a leader do so for a whole election timeout."""
+
+    members = 3
+    flags = (
+        "--heartbeat-interval=500",
+        "--election-timeout=5000",
+        "--initial-election-tick-advance=false",
+    )
+
+    def test_served(self) -> None:
+        """None of them leads before."""
+        self.assertGreater(self.world.clock.seconds(), 5.0)
+
+
+class HastyFoundersTests(Scene):
+    """Others do not."""
+
+    members = 3
+    flags = ("--heartbeat-interval=500", "--election-timeout=5000")
+
+    def test_served(self) -> None:
+        """By then they serve."""
+        self.assertLess(self.world.clock.seconds(), 5.0)

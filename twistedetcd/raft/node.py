@@ -37,7 +37,6 @@ from twistedetcd.raft.types import (
     Ready,
     Role,
     Snapshot,
-    SoftState,
 )
 
 _LIFE = (MessageType.HEARTBEAT, MessageType.HEARTBEAT_RESP)
@@ -248,9 +247,9 @@ class RawNode:
         if self._advancing:
             raise InvariantError("a second Ready before advance")
         raft, log = self._raft, self._raft.log
-        soft, hard = (raft.lead, raft.role), (raft.term, raft.vote, log.committed)
-        soft_news = None if soft == self._soft_state else SoftState(*soft)
-        hard_news = None if hard == self._hard_state else HardState(*hard)
+        soft, hard = raft.soft_state(), raft.hard_state()
+        soft_news = None if soft == self._soft_state else soft
+        hard_news = None if hard == self._hard_state else hard
         entries, snapshot = log.unstable.next_entries(), log.unstable.next_snapshot()
         committed = log.next_committed(not self._async)
         if self._async:

@@ -142,11 +142,8 @@ class Clustering:
             clock, cluster, identity.id, options.version, self.peers, member.propose_as_leader
         )
         self._publishing = Publishing(clock, identity, cluster, member.propose_own)
-        self._head_start = (
-            HeadStart(clock, self._heard, lambda: self._lead != NOBODY, self._hasten)
-            if options.head_start
-            else None
-        )
+        self._has_head_start = options.head_start
+        self._head_start = HeadStart(clock, self._heard, lambda: self._lead != NOBODY, self._hasten)
 
     @property
     def _lead(self) -> int:
@@ -170,7 +167,7 @@ class Clustering:
         self.peers.start(node, exchange)
         self.members_changed()
         self._publishing.start()
-        if self._head_start is not None:
+        if self._has_head_start:
             self._head_start.start()
 
     def _heard(self) -> int:
@@ -188,8 +185,7 @@ class Clustering:
 
     def halt(self) -> None:
         """The member stops: nothing more is begun, and those who wait are told."""
-        if self._head_start is not None:
-            self._head_start.stop()
+        self._head_start.stop()
         self._publishing.stop()
         self._versions.stop()
         self._transfer.stop()
